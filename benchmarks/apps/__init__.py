@@ -1,0 +1,1 @@
+"""What the benchmarks let a stock consumer run."""

@@ -1,0 +1,72 @@
+"""Operators and tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import jsonify
+from sqlalchemy import select
+
+from dashboard import auth, shapes
+from dashboard.api.calls import act, body, call
+from dashboard.models import Operator
+from tasks.database import reading
+
+
+@call("GET", "/api/admin/operators", "admin", "Operators")
+def operators() -> Any:
+    with reading() as db:
+        found = db.scalars(select(Operator).order_by(Operator.id)).all()
+    return jsonify({"items": [_operator(o) for o in found]})
+
+
+def _operator(found: Operator) -> dict[str, Any]:
+    return {"id": found.id, "email": found.email, "role": found.role, "disabled": bool(found.disabled_at),
+            "created_at": shapes.when(found.created_at)}  # fmt: skip
+
+
+@call(
+    "POST",
+    "/api/admin/operators",
+    "admin",
+    "Give a person a login",
+    body=shapes.NewOperator,
+    status=201,
+)
+def create_operator() -> Any:
+    given = body(shapes.NewOperator)
+    made = act("create_operator", given.email, role=given.role, password=given.password).value
+    return jsonify(_operator(made)), 201
+
+
+@call("GET", "/api/admin/tokens", "admin", "API tokens")
+def tokens() -> Any:
+    return jsonify({"items": [_token(row) for row in auth.tokens()]})
+
+
+def _token(row: Any) -> dict[str, Any]:
+    return {"id": row.id, "name": row.name, "prefix": row.prefix, "role": row.role, "owner": row.owner,
+            "created_at": shapes.when(row.created_at), "last_used_at": shapes.when(row.last_used_at),
+            "revoked_at": shapes.when(row.revoked_at)}  # fmt: skip
+
+
+@call(
+    "POST",
+    "/api/admin/tokens",
+    "admin",
+    "Make an API token; shown this once",
+    body=shapes.NewToken,
+    status=201,
+)
+def create_token() -> Any:
+    given = body(shapes.NewToken)
+    actor = auth.actor()
+    owner = actor.name if actor and actor.kind == "operator" else "cli"
+    token, row = act("create_token", given.name, role=given.role, owner=owner).value
+    return jsonify({**_token(row), "token": token}), 201
+
+
+@call("DELETE", "/api/admin/tokens/<int:token_id>", "admin", "End an API token", status=204)
+def revoke_token(token_id: int) -> Any:
+    act("revoke_token", str(token_id))
+    return "", 204

@@ -1,0 +1,225 @@
+"""Numbers -> geometry of SVG charts; templates only print it, so nothing is marked safe."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from dashboard import formats
+from tasks.engine.records import Attempt, Minute, Tick
+
+BAR, GAP = 3.0, 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rect:
+    """A bar; `kind` is b (plain), f (failed), r (retried) or cap."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+    kind: str
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A text on an axis."""
+
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A drawn chart; `summary` says it in words."""
+
+    width: float
+    height: float
+    rects: Sequence[Rect]
+    labels: Sequence[Label] = ()
+    grid: Sequence[float] = ()
+    points: str = ""
+    summary: str = ""
+
+
+def nice(top: float) -> int:
+    """Return a round number at or above `top`, for the top of an axis."""
+    step = 1
+    while True:
+        for factor in (1, 2, 4, 5, 10):
+            if step * factor >= top:
+                return step * factor
+        step *= 10
+
+
+def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 130) -> Chart:
+    """Return an hour of finished jobs as stacked bars: completed, retried, failed."""
+    left, bottom, right = 36.0, 20.0, 4.0
+    room, plot = width - left - right, height - bottom - 8
+    top = nice(max([m.completed + m.failed + m.retried for m in minutes] or [1]) or 1)
+    step = room / max(1, len(minutes))
+    rects: list[Rect] = []
+    for n, minute in enumerate(minutes):
+        x, y = left + n * step, 8 + plot
+        title = f"{minute.at:%H:%M}: {minute.completed} completed, {minute.retried} retried, {minute.failed} failed"
+        for value, kind in ((minute.completed, "b"), (minute.retried, "r"), (minute.failed, "f")):
+            if value:
+                h = max(1.0, value / top * plot)
+                y -= h
+                rects.append(
+                    Rect(round(x, 1), round(y, 1), round(step - 1, 1), round(h, 1), kind, title)
+                )
+                if kind == "b":
+                    rects.append(Rect(round(x, 1), round(y, 1), round(step - 1, 1), 1.5, "cap"))
+        if not (minute.completed or minute.retried or minute.failed):
+            rects.append(Rect(round(x, 1), 8 + plot - 1, round(step - 1, 1), 1, "zero", title))
+    parts = (0.5, 1.0) if top > 1 else (1.0,)
+    grid = [round(8 + plot * (1 - part), 1) for part in parts]
+    labels = [
+        Label(left - 8, y + 4, str(round(top * part)), "end")
+        for y, part in zip(grid, parts, strict=True)
+    ]
+    labels.append(Label(left - 8, 8 + plot + 4, "0", "end"))
+    labels += _times([m.at for m in minutes], left, step, height - 4)
+    total = sum(m.completed for m in minutes), sum(m.failed for m in minutes)
+    return Chart(
+        width,
+        height,
+        rects,
+        labels,
+        grid,
+        summary=f"{total[0]} completed and {total[1]} failed in {len(minutes)} minutes",
+    )
+
+
+def _times(at: Sequence[datetime], left: float, step: float, y: float) -> list[Label]:
+    if not at:
+        return []
+    marks = sorted({0, len(at) // 4, len(at) // 2, len(at) * 3 // 4, len(at) - 1})
+    anchors = {0: "start", len(at) - 1: "end"}
+    return [
+        Label(
+            round(left + n * step + (step if n == len(at) - 1 else 0), 1),
+            y,
+            f"{at[n]:%H:%M}",
+            anchors.get(n, "middle"),
+        )
+        for n in marks
+    ]
+
+
+def bars(minutes: Sequence[Minute], many: int = 30) -> Chart:
+    """Return the last half hour as small bars, failed on top."""
+    shown = minutes[-many:]
+    height = 24.0
+    top = max([m.completed + m.failed for m in shown] or [1]) or 1
+    rects: list[Rect] = []
+    room = height - 2
+    for n, minute in enumerate(shown):
+        x = n * (BAR + GAP)
+        failed = max(1.5, minute.failed / top * room) if minute.failed else 0.0
+        done = (
+            max(1.0, min(minute.completed / top * room, room - failed)) if minute.completed else 0.0
+        )
+        for y, h, kind in (
+            (height - 1 - done, done, "b"),
+            (height - 1 - done - failed, failed, "f"),
+        ):
+            if h:
+                rects.append(Rect(x, round(y, 1), BAR, round(h, 1), kind))
+    last = shown[-1].completed if shown else 0
+    return Chart(many * (BAR + GAP) - GAP, height, rects, summary=f"{last} finished in this minute")
+
+
+def line(values: Sequence[float | None], width: float = 72, height: float = 24) -> Chart:
+    """Return a small line; gaps stay gaps by being left out."""
+    known = [value for value in values if value is not None]
+    top = max(known or [1]) or 1
+    step = width / max(1, len(values) - 1)
+    points = [
+        f"{n * step:.1f},{height - 2 - (value or 0) / top * (height - 4):.1f}"
+        for n, value in enumerate(values)
+        if value is not None
+    ]
+    return Chart(width, height, (), points=" ".join(points))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of a job's life on its bar."""
+
+    x: float
+    w: float
+    kind: str
+
+
+def life(
+    attempts: Sequence[Attempt], start: datetime | None, end: datetime | None, width: float = 700
+) -> list[Span]:
+    """Return a job's time as a bar: waiting, with each attempt at least 5 px wide."""
+    if start is None or end is None or not attempts:
+        return []
+    total = max(0.001, (end - start).total_seconds())
+    kinds = {
+        "completed": "completed",
+        "failed": "failed",
+        "lost": "failed",
+        "running": "active",
+        "skipped": "completed",
+    }
+    found = []
+    for attempt in attempts:
+        x = (attempt.started_at - start).total_seconds() / total * width
+        ran = ((attempt.finished_at or end) - attempt.started_at).total_seconds() / total * width
+        w = max(5.0, ran)
+        found.append(
+            Span(
+                round(min(max(0.0, x), width - w), 1),
+                round(w, 1),
+                kinds.get(attempt.outcome, "retrying"),
+            )
+        )
+    return found
+
+
+def strip(ticks: Sequence[Tick], many: int = 30) -> Chart:
+    """Return the last ticks of a periodic task as bars: the height is how long each ran.
+
+    Kinds: b (ran), f (failed), missed (an outline), off and held (a stub), now (not ended).
+    """
+    bar, gap, height, least = 4.0, 1.0, 20.0, 6.0
+    shown = ticks[-many:]
+    top = max([tick.run_ms or 0 for tick in shown] or [1]) or 1
+    kinds = {"completed": "b", "failed": "f", "cancelled": "f", "fired": "now"}
+    rects = []
+    for n, tick in enumerate(shown, many - len(shown)):
+        kind = kinds.get(tick.state, tick.state)
+        h = least + (height - least) * math.sqrt((tick.run_ms or 0) / top)
+        h = {"missed": height - 1, "off": 2.0, "held": 2.0}.get(kind, h)
+        ran = f", {formats.ms(tick.run_ms)}" if tick.run_ms is not None else ""
+        title = f"{tick.at:%d %b %H:%M} UTC: {tick.state}{ran}"
+        x, w = (n * (bar + gap) + 0.5, bar - 1) if kind == "missed" else (n * (bar + gap), bar)
+        rects.append(
+            Rect(
+                x,
+                round(height - h - (0.5 if kind == "missed" else 0), 1),
+                w,
+                round(h, 1),
+                kind,
+                title,
+            )
+        )
+    counts = {
+        state: sum(tick.state == state for tick in shown)
+        for state in ("completed", "failed", "missed")
+    }
+    said = ", ".join(f"{number} {state}" for state, number in counts.items())
+    return Chart(
+        many * (bar + gap) - gap, height, rects, summary=f"Last {len(shown)} ticks: {said}"
+    )

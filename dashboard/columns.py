@@ -1,0 +1,64 @@
+"""The columns of a job table: which there are, which somebody chose, which say something here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from flask import request
+
+from tasks.engine import JobFilter, State
+
+COOKIE = "columns"
+WITH_ERROR = (None, State.FAILED, State.RETRYING, State.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column; `look` is its class, `usual` tells whether it is shown where nothing was chosen."""
+
+    name: str
+    title: str
+    look: str = ""
+    usual: bool = True
+
+
+COLUMNS = (
+    Column("state", "State"),
+    Column("args", "Arguments"),
+    Column("queue", "Queue", "mid-only"),
+    Column("error", "Error"),
+    Column("attempt", "Attempt", "num"),
+    Column("wait", "Wait", "num wide-only"),
+    Column("run", "Run", "num wide-only"),
+    Column("id", "Id", usual=False),
+    Column("priority", "Priority", "num", usual=False),
+    Column("tags", "Tags", usual=False),
+    Column("worker", "Worker", usual=False),
+    Column("queued", "Queued", "num", usual=False),
+)
+USUAL = tuple(column.name for column in COLUMNS if column.usual)
+
+
+def read(names: Iterable[str]) -> tuple[str, ...]:
+    """Return those of the names that are columns, in the order of the table."""
+    given = set(names)
+    return tuple(column.name for column in COLUMNS if column.name in given)
+
+
+def chosen() -> tuple[str, ...]:
+    """Return the columns of this browser's cookie, else the usual ones."""
+    text = request.cookies.get(COOKIE)
+    return USUAL if text is None else read(text.split("."))
+
+
+def shown(wanted: JobFilter | None = None) -> Sequence[Column]:
+    """Return the chosen columns but those whose value the query fixes."""
+    state, queue = (wanted.state, wanted.queue) if wanted else (None, None)
+    fixed = {
+        "state" if state else "",
+        "queue" if queue else "",
+        "" if state in WITH_ERROR else "error",
+    }
+    names = set(chosen()) - fixed
+    return [column for column in COLUMNS if column.name in names]

@@ -1,0 +1,387 @@
+"""Is anything broken: the checks behind the overview's sentence, /readyz and the API's health."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from dashboard import formats
+from tasks import kpis, outbox
+from tasks.alerts import models as alerts
+from tasks.database import reading, unless_away, utcnow
+from tasks.engine import EngineError, JobHuey, State, Unreachable
+from tasks.engine.measuring import WEEK_S
+from tasks.engine.records import Snapshot
+from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
+
+T = TypeVar("T")
+OLD_ROW = timedelta(minutes=1)
+MENDED_SHOWN = timedelta(days=1)
+KPIS_AGE_S = 5.0
+TREND_AGE_S = 30.0
+SLOWEST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that is well or not; `sentence` is what the overview says of it when it is not."""
+
+    name: str
+    status: str  # healthy, degraded or unhealthy
+    detail: str
+    value: float | None = None
+    sentence: str = ""
+    address: str = ""
+    grave: bool = False  # looks as bad as unhealthy, though what matters most goes on
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """Where the five figures come from: their lines, since when one is off target, a week before."""
+
+    lines: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    off_since: Mapping[str, datetime | None] = field(default_factory=dict)
+    before: Mapping[str, Kpi] = field(default_factory=dict)
+    slowest: Sequence[tuple[str, float]] = ()  # task, p95 run in ms of the last day
+
+
+class Shared:
+    """What the pages of one second have read: many tabs on a page cost its reads once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, Any] = {}
+
+    def get(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returned for this name, made by the first who asks."""
+        with self._lock:
+            if name not in self._found:
+                self._found[name] = make()
+            found: T = self._found[name]
+            return found
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one second of the dashboard rests on; `snapshot` is None while Redis never answered."""
+
+    at: datetime
+    snapshot: Snapshot | None
+    error: str = ""
+    checks: Sequence[Check] = field(default_factory=tuple)
+    kpis: Sequence[Kpi] = field(default_factory=tuple)
+    trend: Trend = field(default_factory=Trend)
+    outbox_waiting: int = 0
+    since: datetime | None = None
+    shared: Shared = field(default_factory=Shared, repr=False, compare=False)
+
+    @property
+    def status(self) -> str:
+        """Return the worst of the checks."""
+        order = ("healthy", "degraded", "unhealthy")
+        return max((check.status for check in self.checks), key=order.index, default="healthy")
+
+    @property
+    def firing(self) -> int:
+        """Count the alert rules that fire and are not muted."""
+        return sum(check.name.startswith("alert:") for check in self.checks)
+
+    @property
+    def troubles(self) -> list[Check]:
+        """Return what is not well, the worst first."""
+        bad = [check for check in self.checks if check.status != "healthy"]
+        return sorted(bad, key=lambda check: (check.status != "unhealthy", not check.grave))
+
+
+class Kept(Generic[T]):
+    """A value that is made anew when it is older than `age_s`; guarded by its owner's lock."""
+
+    def __init__(self, age_s: float) -> None:
+        self.age_s = age_s
+        self._at = float("-inf")
+        self._value: T | None = None
+
+    def get(self, make: Callable[[], T]) -> T:
+        """Return the value, a new one where the last is too old."""
+        if self._value is None or time.monotonic() - self._at > self.age_s:
+            self._value, self._at = make(), time.monotonic()
+        return self._value
+
+    def forget(self) -> None:
+        """Let the next call make it anew."""
+        self._at = float("-inf")
+
+
+def trend_of(huey: JobHuey) -> Trend:
+    """Return the lines of the last hour, and of the last day for the two shares."""
+    spans = {1: kpis.history(huey, "1h"), 24: kpis.history(huey, "24h")}
+    lines, off = {}, {}
+    for definition in KPIS:
+        points = spans[definition.hours]
+        lines[definition.name] = [found[definition.name].value for _, found in points]
+        off[definition.name] = kpis.off_since(points, definition.name)
+    timed = [
+        (task, seen.run.p95_ms)
+        for (_, task), seen in huey.reads.by_task().items()
+        if seen.run.p95_ms is not None
+    ]
+    slowest = sorted(timed, key=lambda one: -one[1])[:SLOWEST]
+    return Trend(lines, off, kpis.over(huey, 3600, WEEK_S), slowest)
+
+
+class Watch:
+    """One view a second for all viewers of a web process: a hundred tabs cost one snapshot."""
+
+    def __init__(self, huey: JobHuey) -> None:
+        self.huey = huey
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        self._made = 0.0
+        self._away_since: datetime | None = None
+        self._figures: Kept[Sequence[Kpi]] = Kept(KPIS_AGE_S)
+        self._trend: Kept[Trend] = Kept(TREND_AGE_S)
+
+    def view(self, max_age_s: float = 1.0) -> View:
+        """Return the view of the last second; a viewer that comes while it is made waits for it."""
+        with self._lock:
+            if self._view is None or time.monotonic() - self._made > max_age_s:
+                self._view = self._look()
+                self._made = time.monotonic()
+            return self._view
+
+    def forget(self) -> None:
+        """Let the next viewer look anew: somebody has just changed something and wants to see it."""
+        with self._lock:
+            self._made = float("-inf")
+            self._figures.forget()
+
+    def _look(self) -> View:
+        nothing: tuple[int, datetime | None] = (0, None)
+        rows, oldest = unless_away(outbox.waiting, nothing)
+        try:
+            snapshot = self.huey.reads.snapshot()
+        except Unreachable as exc:
+            return self._away(str(exc), rows)
+        self._away_since = None
+        figures = self._figures.get(lambda: current(self.huey))
+        trend = self._trend.get(lambda: trend_of(self.huey))
+        checks = [
+            Check("redis", "healthy", "answers"), _sql(), _workers(snapshot),
+            _unserved(snapshot), _versions(snapshot), *_queues(self.huey, snapshot), *_alerts(), *_parts(snapshot), *_off_target(figures), _ticks(self.huey),
+            _outbox(rows, oldest), _server(self.huey), _keys(self.huey),
+        ]  # fmt: skip
+        return View(
+            snapshot.at, snapshot, checks=tuple(checks), kpis=tuple(figures), trend=trend,
+            outbox_waiting=rows,
+        )  # fmt: skip
+
+    def _away(self, error: str, rows: int) -> View:
+        """Keep the last figures and say since when Redis is away."""
+        self._away_since = self._away_since or utcnow()
+        last = self._view.snapshot if self._view else None
+        sentence = f"Redis unreachable since {self._away_since:%H:%M}, nothing runs, {rows} job{'' if rows == 1 else 's'} in the outbox"
+        down = Check("redis", "unhealthy", error, sentence=sentence)
+        return View(
+            utcnow(), last, error, (down, _sql()), outbox_waiting=rows, since=self._away_since
+        )
+
+
+def _sql() -> Check:
+    try:
+        with reading() as db:
+            db.execute(text("SELECT 1"))
+    except SQLAlchemyError as exc:
+        return Check(
+            "database", "unhealthy", str(exc)[:200], sentence="The database does not answer"
+        )
+    return Check("database", "healthy", "answers")
+
+
+def _workers(snapshot: Snapshot) -> Check:
+    waiting = snapshot.totals[State.WAITING]
+    count = snapshot.workers_live
+    if count == 0 and waiting:
+        return Check("workers", "unhealthy", "no worker is alive", 0,
+                     f"No worker is alive, {waiting} jobs wait", "/workers")  # fmt: skip
+    if count == 0:
+        return Check(
+            "workers", "degraded", "no worker is alive", 0, "No worker is alive", "/workers"
+        )
+    return Check("workers", "healthy", f"{count} alive", count)
+
+
+def _unserved(snapshot: Snapshot) -> Check:
+    """Say in which queues jobs wait that no live worker takes; without a worker `_workers` says it."""
+    left = [
+        queue for queue in snapshot.queues
+        if queue.counts[State.WAITING] and not queue.paused and queue.name not in snapshot.served
+    ]  # fmt: skip
+    if not left or not snapshot.workers_live:
+        return Check("unserved", "healthy", "no job waits in a queue that nobody serves", 0)
+    names = [queue.name for queue in left]
+    waiting = sum(queue.counts[State.WAITING] for queue in left)
+    detail = f"No live worker takes jobs of {formats.listed(names, 8)}: start one that serves them, or resume a quiet one"  # fmt: skip
+    sentence = f"Nobody serves {formats.listed(names)}, {formats.jobs(waiting)} wait{'s' if waiting == 1 else ''}"  # fmt: skip
+    address = f"/jobs?status=waiting&q=queue:{','.join(names)}"
+    return Check("unserved", "degraded", detail, waiting, sentence, address, grave=True)
+
+
+def _versions(snapshot: Snapshot) -> Check:
+    """Say where live workers run another version than the one that started last."""
+    total = sum(snapshot.versions.values())
+    shown = [f"{version or 'none'} ({n})" for version, n in snapshot.versions.items()]
+    if len(shown) < 2:
+        return Check("versions", "healthy", f"workers run {shown[0]}" if shown else "no worker is alive")  # fmt: skip
+    newest, many = next(iter(snapshot.versions.items()))
+    left = total - many
+    verb = "runs" if left == 1 else "run"
+    sentence = f"{left} of {total} workers {verb} another version than {newest or 'none'}, which started last"  # fmt: skip
+    return Check("versions", "degraded", f"Live workers by version: {formats.listed(shown, 8)}", left,
+                 sentence, "/workers")  # fmt: skip
+
+
+def _queues(huey: JobHuey, snapshot: Snapshot) -> list[Check]:
+    found = []
+    for queue in snapshot.queues:
+        waiting = queue.counts[State.WAITING]
+        if queue.breaker:
+            name = getattr(huey.declared.get(queue.name), "breaker", None) or "the outside"
+            then = (
+                f", next try {queue.breaker.next_probe_at:%H:%M:%S}"
+                if queue.breaker.next_probe_at
+                else ""
+            )
+            since = f" since {queue.breaker.since:%H:%M}" if queue.breaker.since else ""
+            sentence = (
+                f"{queue.name.capitalize()}: {name} unreachable{since}, {waiting} waiting{then}"
+            )
+            found.append(
+                Check(
+                    f"breaker:{queue.name}",
+                    "degraded",
+                    queue.breaker.reason,
+                    waiting,
+                    sentence,
+                    f"/queues/{queue.name}",
+                    grave=True,
+                )
+            )
+        if queue.pause:
+            until = f" until {queue.pause.until:%H:%M}" if queue.pause.until else ""
+            by = f" by {queue.pause.by}" if queue.pause.by else ""
+            found.append(Check(f"pause:{queue.name}", "degraded", queue.pause.reason, waiting,
+                               f"{queue.name} is paused{by}{until}, {waiting} waiting", f"/queues/{queue.name}"))  # fmt: skip
+    return found
+
+
+def _parts(snapshot: Snapshot) -> list[Check]:
+    """Say which tasks and tags are paused."""
+    found = []
+    for part in snapshot.paused_parts:
+        until = f" until {part.pause.until:%H:%M}" if part.pause.until else ""
+        by = f" by {part.pause.by}" if part.pause.by else ""
+        sentence = f"{part.kind.capitalize()} {part.name.removeprefix('tasks.')} is paused{by}{until}, {part.parked} held"
+        found.append(Check(f"pause:{part.kind}:{part.name}", "degraded", part.pause.reason, part.parked, sentence,
+                           f"/jobs?{part.kind}={part.name}&status=waiting"))  # fmt: skip
+    return found
+
+
+def _alerts() -> list[Check]:
+    """Say which alert rules fire and are not muted."""
+    nothing: list[alerts.AlertIncident] = []
+    return [
+        Check(f"alert:{one.open_of}", "degraded", one.said, one.worst,
+              f"{one.name}, since {formats.soon(one.opened_at)}", f"/alerts/{one.open_of}", one.severity == "critical")
+        for one in unless_away(alerts.firing, nothing)
+    ]  # fmt: skip
+
+
+def _said(kpi: Kpi, value: float | None) -> str:
+    """Return a figure of this KPI with its unit."""
+    if kpi.unit == "%":
+        return formats.share(value)
+    return formats.duration(value) if kpi.unit == "s" else f"{formats.number(value)} {kpi.unit}"
+
+
+def _off_target(figures: Sequence[Kpi]) -> list[Check]:
+    return [
+        Check(
+            f"kpi:{kpi.name}", "degraded", f"Measured over {formats.number(kpi.samples)} samples",
+            kpi.value, f"{kpi.label}: {_said(kpi, kpi.value)}, target {_said(kpi, kpi.target)}",
+            BY_NAME[kpi.name].where or "/kpis",
+        )
+        for kpi in figures
+        if kpi.ok is False and kpi.samples >= LEAST_SAMPLES
+    ]  # fmt: skip
+
+
+def _ticks(huey: JobHuey) -> Check:
+    """Say which periodic task has a due tick that nobody fired and that nothing ran since."""
+    try:
+        late = [task for task in huey.reads.periodic() if task.late]
+    except EngineError as exc:
+        return Check("periodic", "degraded", str(exc))
+    if not late:
+        return Check("periodic", "healthy", "no tick was missed")
+    first = late[0]
+    at = formats.soon(first.late.at if first.late else None)
+    more = f", and {len(late) - 1} more" if len(late) > 1 else ""
+    sentence = f"{first.task.removeprefix('tasks.')} missed its tick at {at}{more}"
+    return Check("periodic", "degraded", f"{first.task} was due at {at} and did not run", len(late),
+                 sentence, "/periodic")  # fmt: skip
+
+
+def _outbox(rows: int, oldest: datetime | None) -> Check:
+    if oldest and utcnow() - oldest > OLD_ROW:
+        return Check(
+            "outbox",
+            "degraded",
+            f"oldest since {oldest:%H:%M:%S}",
+            rows,
+            f"{rows} jobs wait in the outbox since {oldest:%H:%M}",
+        )
+    return Check("outbox", "healthy", f"{rows} waiting", rows)
+
+
+def _keys(huey: JobHuey) -> Check:
+    """Say what the check of all keys had to mend in the last day."""
+    try:
+        found = [row for row in huey.reads.fsck().last if utcnow() - row[0] < MENDED_SHOWN]
+    except EngineError as exc:
+        return Check("keys", "degraded", str(exc))
+    if not found:
+        return Check("keys", "healthy", "nothing had to be mended")
+    at, what, name = found[0]
+    many = f"{len(found)} things" if len(found) > 1 else "one thing"
+    sentence = f"The check of Redis mended {many}, last at {at:%H:%M}: {what} ({name})"
+    return Check("keys", "degraded", sentence, len(found), sentence)
+
+
+def _server(huey: JobHuey) -> Check:
+    try:
+        faults = huey.reads.server().faults
+    except EngineError as exc:
+        return Check("redis settings", "degraded", str(exc))
+    if faults:
+        return Check(
+            "redis settings", "degraded", "; ".join(faults), len(faults), f"Redis: {faults[0]}"
+        )
+    return Check("redis settings", "healthy", "as they should be")
+
+
+def as_json(view: View) -> dict[str, Any]:
+    """Return the health as the API answers it."""
+    return {
+        "status": view.status,
+        "checks": [
+            {"name": c.name, "status": c.status, "detail": c.detail, "value": c.value}
+            for c in view.checks
+        ],
+    }

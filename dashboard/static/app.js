@@ -1,0 +1,404 @@
+/* What a page does by itself: asks for its live regions when they are due, counts ages on, ticks
+   boxes, listens to keys. htmx fetches and idiomorph morphs; this file says when, and holds them
+   while somebody reads or chooses. Every page works without it; nothing here builds markup. */
+"use strict";
+(() => {
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const one = (selector, root = document) => root.querySelector(selector);
+  const csrf = () => one("meta[name=csrf-token]").content;
+
+  // The server's clock, so that ages agree with its figures.
+  const skew = (Date.parse(one("time.clock")?.dateTime ?? "") || Date.now()) - Date.now();
+  const now = () => Date.now() + skew;
+
+  // ---- The live light: live, paused (somebody reads or chooses), stale (figures are old)
+
+  const WORDS = { live: "Live", paused: "Paused", stale: "Stale" };
+
+  function light(state) {
+    const live = one(".live");
+    for (const button of all(".main form[method=post] button")) button.inert = state === "stale";
+    if (!live || live.dataset.state === state) return;
+    live.dataset.state = state;
+    one("span", live).textContent = WORDS[state];
+    tellStale(state === "stale");
+  }
+
+  function tellStale(stale) {
+    const note = one("[data-when-stale]");
+    if (!note || one(".banner[data-kind=bad]:not([data-when-stale])")) return;
+    note.hidden = !stale || Boolean(one("[data-stale]"));
+    one("time", note).textContent = one("time.clock").textContent;
+  }
+
+  // ---- Regions: each is asked for when it is due and nobody is at work in it
+
+  const REGION = "[hx-trigger=due]";
+  const due = new Map();
+  const every = (region) => Number(region.dataset.every) || 5;
+  const postpone = (region, seconds) => due.set(region.id, Date.now() + seconds * 1000);
+  const boxes = () => all("#jobs-form tbody input[type=checkbox]");
+
+  function isTyping(region) {
+    const at = document.activeElement;
+    return region.contains(at) && at.matches("input:not([type=checkbox]), select, textarea");
+  }
+
+  function isSelecting(region) {
+    const chosen = document.getSelection();
+    return chosen && !chosen.isCollapsed && region.contains(chosen.anchorNode);
+  }
+
+  function isHeld(region) {
+    return isTyping(region) || isSelecting(region) || boxes().some((box) => box.checked)
+      || Boolean(one("details[open][data-hold], details.menu[open]", region));
+  }
+
+  function askWhatIsDue() {
+    const regions = all(REGION);
+    const held = regions.filter(isHeld);
+    if (held.length) light("paused");
+    else if (one(".live")?.dataset.state === "paused") light("live");
+    for (const region of regions) {
+      if (!due.has(region.id)) postpone(region, every(region));
+      if (due.get(region.id) > Date.now() || held.includes(region)) continue;
+      due.set(region.id, Infinity);
+      htmx.trigger(region, "due");
+    }
+  }
+
+  document.addEventListener("htmx:configRequest", ({ detail }) => {
+    detail.headers["X-CSRF-Token"] = csrf();
+    const etag = detail.elt.matches(REGION) && detail.elt.dataset.etag;
+    if (etag) detail.headers["If-None-Match"] = `"${etag}"`;
+  });
+
+  document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+    if (detail.elt.matches(REGION) && isHeld(detail.elt)) detail.shouldSwap = false;
+    const { activeElement } = document; // who chooses in a menu keeps it: a late answer does not take it away
+    if (detail.target.id === "suggestions" && detail.target.contains(activeElement)) detail.shouldSwap = false;
+    // What is being typed stays; a button that was pressed takes the word of what it does now.
+    Idiomorph.defaults.ignoreActiveValue = !document.activeElement?.matches("button");
+    if (detail.shouldSwap) remember(detail.target);
+  });
+
+  // After every request, whatever became of it: a server that is slow says how long to wait.
+  document.addEventListener("htmx:afterRequest", ({ detail }) => {
+    const answered = detail.xhr.status > 0 && (detail.xhr.status < 400);
+    if (!detail.elt.matches(REGION)) return answered ? undefined : tellFailure(detail.xhr);
+    const asked = Number(detail.xhr.getResponseHeader("Retry-After")) || every(detail.elt);
+    postpone(detail.elt, answered ? asked : Math.max(5, asked));
+    return light(answered && !one(`[id="${detail.elt.id}"]`)?.hasAttribute("data-stale") ? "live" : "stale");
+  });
+
+  // What the reader opened stays open; what the script uncovered stays uncovered.
+  const isOurs = (name, node) => (name === "open" && node.localName === "details")
+    || (name === "hidden" && node.dataset.copy);
+  Idiomorph.defaults.ignoreActiveValue = true;
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !isOurs(name, node);
+
+  // A figure that changed fades in.
+  let figures = new Map();
+
+  function remember(root) {
+    figures = new Map(all(".figure b, .counter b", root).map((node) => [node, node.textContent]));
+  }
+
+  function showChanges() {
+    for (const [node, text] of figures) {
+      if (node.isConnected && node.textContent !== text) node.classList.add("changed");
+    }
+    figures.clear();
+  }
+
+  document.addEventListener("animationend", (event) => event.target.classList.remove("changed"));
+  document.addEventListener("htmx:afterSettle", () => { showChanges(); settle(); });
+
+  // ---- Toasts: what was done shows for a while; what failed stays
+
+  function tellFailure(xhr) {
+    const toast = one("#toast").content.firstElementChild.cloneNode(true);
+    const said = xhr.getResponseHeader("Content-Type")?.startsWith("text/plain") && xhr.responseText;
+    one("span", toast).textContent = xhr.status ? said || `Nothing done: the server answered ${xhr.status}`
+      : "Nothing done: the server does not answer";
+    one("#toasts").append(toast);
+  }
+
+  function fadeToasts() {
+    for (const toast of all(".toast:not([data-kind=bad], [data-fading])")) {
+      toast.dataset.fading = "";
+      fade(toast);
+    }
+  }
+
+  function fade(toast) { // not while somebody points at it or is within: there may be an Undo
+    setTimeout(() => (toast.matches(":hover, :focus-within") ? fade(toast) : toast.remove()), 8000);
+  }
+
+  // ---- Ages and the clock go on by the second, in the words the server uses
+
+  const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+
+  function age(seconds) {
+    const far = Math.abs(seconds);
+    if (far < 1) return "now";
+    const [size, unit] = UNITS.find(([least]) => far >= least);
+    const words = `${Math.floor(far / size)} ${unit}`;
+    return seconds > 0 ? `${words} ago` : `in ${words}`;
+  }
+
+  function countOn() {
+    for (const node of all("time[data-age]")) {
+      const text = age((now() - Date.parse(node.dateTime)) / 1000);
+      if (node.textContent !== text) node.textContent = text;
+    }
+    one("time.clock").textContent = `${new Date(now()).toISOString().slice(11, 19)} UTC`;
+  }
+
+  function tick() {
+    if (document.hidden) return;
+    countOn();
+    askWhatIsDue();
+  }
+
+  // ---- Boxes: all, a range with shift, and how many
+
+  let last = null;
+
+  function tickRange(box, isRange) {
+    const rows = boxes();
+    const [from, to] = [rows.indexOf(last), rows.indexOf(box)].sort((a, b) => a - b);
+    if (isRange && from >= 0) for (const between of rows.slice(from, to + 1)) between.checked = box.checked;
+    last = box;
+  }
+
+  function count() {
+    const form = one("#jobs-form");
+    const bar = form && one(".result-bar", form);
+    if (!bar) return;
+    const many = boxes().filter((box) => box.checked).length;
+    for (const box of boxes()) box.closest("tr").toggleAttribute("data-selected", box.checked);
+    bar.toggleAttribute("data-on", many > 0);
+    showCount(bar, many);
+    markWhole(one("[data-select-all]", form), many);
+    for (const button of all("[data-selected-only]", bar)) offer(button, many);
+  }
+
+  function offer(button, many) { // a title says which role it needs: then it stays off
+    if (!button.title) button.disabled = !many;
+    const verb = button.dataset.verb;
+    if (verb) button.textContent = many ? `${verb} ${many} selected` : `${verb} selected`;
+  }
+
+  function showCount(bar, many) {
+    const label = one(".selected", bar);
+    if (!label) return;
+    label.hidden = !many;
+    label.textContent = `${many} selected`;
+    one(".matching", bar).hidden = many > 0;
+  }
+
+  function markWhole(whole, many) {
+    if (!whole) return;
+    whole.checked = many > 0 && many === boxes().length;
+    whole.indeterminate = many > 0 && !whole.checked;
+  }
+
+  // ---- Clicks: boxes, copying, rows, menus
+
+  function copy(button) {
+    const text = button.dataset.copy || one(button.dataset.copyFrom)?.textContent;
+    navigator.clipboard?.writeText(text).then(() => { button.title = "Copied"; });
+  }
+
+  function openRow(target) {
+    const row = target.closest("a, button, input, label, summary") ? null : target.closest("tr[data-href]");
+    if (row && document.getSelection().isCollapsed) location.assign(row.dataset.href);
+  }
+
+  function closeMenus(except) {
+    for (const menu of all("details.menu[open]")) if (!menu.contains(except)) menu.open = false;
+  }
+
+  document.addEventListener("click", ({ target, shiftKey }) => {
+    if (target.matches("#jobs-form tbody input[type=checkbox]")) tickRange(target, shiftKey);
+    if (target.matches("[data-select-all]")) for (const each of boxes()) each.checked = target.checked;
+    if (target.matches("#jobs-form input[type=checkbox]")) count();
+    const button = target.closest("[data-copy], [data-copy-from]");
+    if (button) copy(button);
+    if (target.closest("[data-dismiss]")) target.closest(".toast").remove();
+    openRow(target);
+    closeMenus(target);
+  });
+
+  // ---- The theme changes at once; the form tells the server, and alone does it without script
+
+  const AFTER = { dark: "light", light: "auto", auto: "dark" };
+
+  function changeTheme(form, button) {
+    const theme = button.value;
+    fetch(form.action, { method: "POST", body: new FormData(form, button), redirect: "manual" });
+    if (theme === "auto") delete document.documentElement.dataset.theme;
+    else document.documentElement.dataset.theme = theme;
+    button.value = AFTER[theme];
+    button.title = `Theme: ${theme === "auto" ? "automatic" : theme}`;
+  }
+
+  document.addEventListener("submit", (event) => {
+    if (!event.submitter?.matches("[data-theme-toggle]")) return;
+    event.preventDefault();
+    changeTheme(event.target, event.submitter);
+  });
+
+  // ---- Keys: / search, ? help, g and a letter for a page, j k Enter x on rows, a letter for an act
+
+  let going = 0;
+
+  function step(by) {
+    const rows = all(".main tbody tr[data-href]");
+    const at = rows.indexOf(document.activeElement?.closest("tr"));
+    const row = rows[Math.min(rows.length - 1, Math.max(0, at + by))];
+    if (!row) return;
+    row.tabIndex = -1;
+    row.focus();
+  }
+
+  const ROW_KEYS = {
+    Enter: (row) => location.assign(row.dataset.href),
+    x: (row) => one("input[type=checkbox]", row)?.click(),
+  };
+  const PAGE_KEYS = {
+    "/": () => (one("#q") ?? one("#search"))?.focus(),
+    "?": () => one("#keys")?.togglePopover?.(),
+    g: () => { going = Date.now() + 1500; },
+    j: () => step(1),
+    k: () => step(-1),
+  };
+
+  function meaning(event) {
+    const key = CSS.escape(event.key);
+    const page = going > Date.now() && one(`.rail a[data-key="${key}"]`);
+    if (page) return () => page.click();
+    const row = event.target.matches("tr[data-href]") ? event.target : null;
+    if (row && ROW_KEYS[event.key]) return () => ROW_KEYS[event.key](row);
+    const act = one(`.main [data-key="${key}"]:not(:disabled)`);
+    if (act && !row) return () => act.click();
+    return PAGE_KEYS[event.key] ?? (act ? () => act.click() : null);
+  }
+
+  function escape() {
+    closeMenus(null);
+    if (location.hash === "#rail") location.hash = "main";
+  }
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "Escape") escape();
+    if (event.target.matches("input:not([type=checkbox], [type=radio]), select, textarea")) return;
+    const isSingle = event.key !== "Enter";
+    const act = isSingle && document.body.dataset.keys === "off" ? null : meaning(event);
+    if (event.key !== "g") going = 0;
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+
+  // ---- The menu under the query: an arrow goes in, Escape comes back, a field goes into the box
+
+  function complete(offer) {
+    const box = one("#q");
+    box.value = box.value.replace(/\S*$/, "") + offer.dataset.complete;
+    box.focus();
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  function leaveMenu(event) { // without it the box would empty itself
+    event.preventDefault();
+    one("#suggestions").replaceChildren();
+    one("#q").focus();
+  }
+
+  document.addEventListener("click", (event) => {
+    const offer = event.target.closest("[data-complete]");
+    if (offer) complete(offer);
+  });
+
+  document.addEventListener("keydown", (event) => {
+    const form = event.target.closest("#query");
+    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!form) return;
+    if (event.key === "Escape" && one(".suggest", form)) leaveMenu(event);
+    if (!by) return;
+    const stops = [one("#q"), ...all(".suggest :is(a, button)", form)];
+    const at = stops.indexOf(event.target);
+    stops[Math.min(stops.length - 1, Math.max(0, at + by))].focus();
+    event.preventDefault();
+  });
+
+  // ---- The strip over a job table: drag along it, and the search is narrowed to that time
+
+  let brush = null; // where a drag began, as a share of the strip, and how far it got
+
+  const share = (svg, event) => {
+    const box = svg.getBoundingClientRect();
+    return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+  };
+
+  function narrow({ svg, from, to }) {
+    const [start, end] = svg.dataset.brush.split("/").map(Date.parse);
+    const [first, last] = [from, to].sort((a, b) => a - b);
+    const at = (part) => new Date(start + part * (end - start)).toISOString();
+    const args = new URLSearchParams(location.search);
+    for (const gone of ["cursor", "fresh"]) args.delete(gone);
+    if (first > 0.005) args.set("since", at(first)); // an end of the strip leaves that side open
+    if (last < 0.995) args.set("until", at(last));
+    location.search = args;
+  }
+
+  document.addEventListener("pointerdown", (event) => {
+    const svg = event.target.closest?.("[data-brush]");
+    if (!svg || event.button) return;
+    const at = share(svg, event);
+    brush = { svg, from: at, to: at };
+    event.preventDefault(); // no text is selected, no link dragged
+  });
+
+  document.addEventListener("pointermove", (event) => {
+    if (!brush) return;
+    brush.to = share(brush.svg, event);
+    const rect = one(".brush", brush.svg);
+    rect.setAttribute("x", Math.min(brush.from, brush.to) * 600);
+    rect.setAttribute("width", Math.abs(brush.to - brush.from) * 600);
+  });
+
+  document.addEventListener("pointerup", () => {
+    const done = brush;
+    brush = null;
+    if (done && Math.abs(done.to - done.from) > 0.01) narrow(done);
+  });
+
+  // ---- What a page and each fresh part of it needs once
+
+  // Log lines that follow stay at their end, unless somebody has scrolled up.
+  const following = new WeakMap();
+
+  function follow() {
+    for (const box of all("[data-follow]")) {
+      if (following.get(box) !== false) box.scrollTop = box.scrollHeight;
+      if (!following.has(box)) box.addEventListener("scroll", () => following.set(box, isAtEnd(box)));
+    }
+  }
+
+  const isAtEnd = (box) => box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+
+  function settle() {
+    for (const button of all("[data-copy], [data-copy-from]")) button.hidden = false;
+    fadeToasts();
+    follow();
+    count();
+  }
+
+  one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+  settle();
+  if (one("time.clock")) setInterval(tick, 1000);
+})();

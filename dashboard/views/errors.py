@@ -1,0 +1,155 @@
+"""Error groups: equal failures as one row; one group with what it hit, and what to do about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, request, url_for
+
+from dashboard import actions, arrows, auth, traces
+from dashboard.pages import render, say, watch
+from dashboard.security import declare, local_path
+from tasks.database import utcnow
+from tasks.engine import EngineError, Job, JobFilter, State, Term, Unreachable
+from tasks.engine.grouping import GROUP_STATES, UNSOLVED
+from tasks.engine.records import ErrorGroup, ErrorGroups, Minute
+
+bp = Blueprint("errors", __name__)
+NEW = timedelta(days=1)
+LOOKED_AT = 1000
+SHOWN = 5
+MUTES = {"1h": 1, "4h": 4, "24h": 24, "7d": 168}  # hours
+
+
+@dataclass(slots=True)
+class Hit:
+    """Whom a group's newest failed jobs were for, by what can be told of them."""
+
+    looked: int = 0
+    people: set[str] = field(default_factory=set)
+    by: dict[str, Counter[str]] = field(default_factory=dict)
+
+    def add(self, name: str, value: Any) -> None:
+        """Count one job under a heading."""
+        if isinstance(value, str) and value:
+            self.by.setdefault(name, Counter())[value] += 1
+
+
+@bp.get("/errors")
+def table() -> Any:
+    """List the error groups of one state, the newest failure first."""
+    chosen = request.args.get("state", "open")
+    chosen = chosen if chosen in GROUP_STATES else "open"
+    found = _groups(UNSOLVED if chosen == "open" else (chosen,))
+    items = found.items if found else ()
+    figures = (found and found.counts, [(g.id, g.times, g.state, g.hours, g.jobs) for g in items])
+    return render("errors.html", figures=figures, groups=items, counts=found.counts if found else {},
+                  chosen=chosen, offered=GROUP_STATES, new_since=utcnow() - NEW, bars=bars)  # fmt: skip
+
+
+def _groups(states: Sequence[str]) -> ErrorGroups | None:
+    """Return groups; None while Redis is away."""
+    if watch().error:
+        return None
+    try:
+        return actions.huey().reads.error_groups(states, 200)
+    except Unreachable:
+        return None
+
+
+def unsolved(limit: int) -> Sequence[ErrorGroup]:
+    """Return the open and returned groups that failed last."""
+    found = _groups(UNSOLVED)
+    return found.items[:limit] if found else ()
+
+
+def bars(counts: Sequence[int]) -> list[Minute]:
+    """Return counts as what the charts draw: failures, the current span last."""
+    now = utcnow().replace(second=0, microsecond=0)
+    return [
+        Minute(at=now - timedelta(minutes=n), failed=count)
+        for n, count in zip(range(len(counts) - 1, -1, -1), counts, strict=True)
+    ]
+
+
+@bp.get("/errors/<group>")
+def show(group: str) -> Any:
+    """Show one group: since when, how often, whom it hit, where it fails, what to do."""
+    reads = actions.huey().reads
+    found = reads.error_group(group)
+    jobs = _failed(group)
+    sample = reads.job(jobs[0].id) if jobs else None
+    error = sample.error if sample else None
+    figures = (found.times, found.state, found.muted_until, found.note, found.jobs, found.minutes)
+    return render(
+        "error.html", figures=figures, group=found, jobs=jobs[:SHOWN], hit=hit(jobs), sample=error,
+        trace=traces.read(error.traceback) if error and error.traceback else None, mutes=MUTES,
+        minutes=bars(found.minutes), new_since=utcnow() - NEW, query=f"group:{group}",
+        looked_at=LOOKED_AT, task=found.task,
+        address=partial(arrows.address, text=urlencode({"status": "failed", "q": f"group:{group}"})),
+    )  # fmt: skip
+
+
+def _failed(group: str) -> list[Job]:
+    """Return the newest failed jobs of a group, at most LOOKED_AT."""
+    wanted = JobFilter(state=State.FAILED, terms=(Term("group", (group,)),))
+    found: list[Job] = []
+    reads, cursor = actions.huey().reads, None
+    while len(found) < LOOKED_AT:
+        page = reads.jobs(wanted, cursor, 500)
+        found += page.items
+        cursor = page.next
+        if cursor is None:
+            break
+    return found
+
+
+def hit(jobs: Sequence[Job]) -> Hit:
+    """Count whom jobs were for: addresses, their domains, types of mail, tasks, workers."""
+    found = Hit(looked=len(jobs))
+    parameters = {job.task: actions.huey().parameters(job.task) for job in jobs}
+    for job in jobs:
+        named = {**dict(zip(parameters[job.task], job.args, strict=False)), **job.kwargs}
+        to = named.get("to")
+        if isinstance(to, str) and "@" in to:
+            found.people.add(to.casefold())
+            found.add("Recipient domain", to.rpartition("@")[2].casefold())
+        found.add("Type", named.get("type"))
+        found.add("Worker", job.worker)
+        found.add("Task", job.task.removeprefix("tasks."))
+    alone = [name for name in ("Task",) if len(found.by.get(name, ())) < 2]
+    found.by = {name: count for name, count in found.by.items() if name not in alone}
+    return found
+
+
+def _until() -> datetime | None:
+    hours = MUTES.get(request.form.get("for", ""))
+    return utcnow() + timedelta(hours=hours) if hours else None
+
+
+@bp.post("/errors/<group>/<any(mute, resolve, reopen, note):what>")
+def act(group: str, what: str) -> Any:
+    """Decide about a group, then show the page it came from."""
+    params: Mapping[str, Any] = {}
+    if what == "mute":
+        params = {"until": _until()}
+    elif what == "note":
+        params = {"note": request.form.get("note", "")}
+    try:
+        done = actions.run(actions.huey(), auth.actor(), f"{what}_group", group, **params)
+        undo = url_for("errors.act", group=group, what="reopen") if what in ("mute", "resolve") else ""  # fmt: skip
+        say(done.message, undo=undo.removeprefix(request.script_root))
+    except EngineError as exc:
+        say(str(exc), "bad")
+    return redirect(
+        local_path(request.form.get("next") or url_for("errors.show", group=group)), 303
+    )
+
+
+declare("viewer", table, show, act)

@@ -1,0 +1,116 @@
+"""Tasks: how often each runs, how long, how often it fails; one task with all its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import Blueprint, abort, request
+
+from dashboard import actions, plots
+from dashboard.pages import render, shown_range, watch
+from dashboard.security import declare
+from tasks.engine import JobFilter, State, Unreachable
+from tasks.engine.measuring import RANGES
+from tasks.engine.metrics import Figures
+from tasks.engine.records import TaskRun
+
+bp = Blueprint("tasks", __name__)
+OFFERED = ("1h", "24h", "7d")
+STANDING = (State.WAITING, State.ACTIVE, State.SCHEDULED, State.RETRYING)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task in a queue: what the range saw, what stands now, its last run."""
+
+    task: str
+    queue: str
+    seen: Figures
+    standing: Mapping[State, int]
+    last: TaskRun | None
+    busy_share: float
+
+
+Key = Callable[[Row], Any]
+SORTS: Mapping[str, Key] = {
+    "runs": lambda row: -row.seen.run.samples,
+    "task": lambda row: row.task,
+    "failed": lambda row: -(row.seen.failed_share or 0),
+    "p95": lambda row: -(row.seen.run.p95_ms or 0),
+    "wait": lambda row: -(row.seen.wait.p95_ms or 0),
+    "time": lambda row: -row.busy_share,
+}
+
+
+def rows(range_: str) -> list[Row]:
+    """Return every task that is registered, stands in a queue or ran in the range."""
+    reads = actions.huey().reads
+    seen = reads.by_task(RANGES[range_].span_s)
+    mix = reads.task_mix()
+    registered = {
+        (about.queue, name) for name in reads.tasks() if (about := reads.about(name)) is not None
+    }
+    names = sorted({*seen, *mix, *registered}, key=lambda name: name[1])
+    last = reads.last_runs([task for _, task in names])
+    busy = sum(found.busy_ms for found in seen.values()) or 1.0
+    nothing = Figures(at=datetime.min, span_s=0)  # noqa: DTZ901 - never shown
+    return [
+        Row(task, queue, found := seen.get((queue, task), nothing), mix.get((queue, task), {}), last[task],
+            found.busy_ms / busy)
+        for queue, task in names
+    ]  # fmt: skip
+
+
+@bp.get("/tasks")
+def table() -> Any:
+    """List the tasks with their figures."""
+    range_, sort = shown_range("24h", OFFERED), request.args.get("sort", "runs")
+    try:
+        found = [] if watch().error else rows(range_)
+    except Unreachable:
+        found = []
+    found = sorted(found, key=SORTS.get(sort, SORTS["runs"]))
+    figures = [(row.task, row.queue, row.seen, row.standing, row.last) for row in found]
+    return render("tasks.html", figures=figures, rows=found, range_=range_, offered=OFFERED,
+                  sort=sort if sort in SORTS else "runs", standing=STANDING)  # fmt: skip
+
+
+@bp.get("/tasks/<path:name>")
+def show(name: str) -> Any:
+    """Show one task: runs, how long, how it ends, what fails."""
+    view = watch()
+    if view.error:
+        raise Unreachable(view.error)
+    reads, range_ = actions.huey().reads, shown_range("24h", tuple(RANGES))
+    points = reads.metrics(range_, task=name)
+    mix = {queue: states for (queue, task), states in reads.task_mix().items() if task == name}
+    runs = reads.task_runs(name)
+    about = reads.about(name)
+    if about is None and not mix and not runs:
+        abort(404, f"there is no task {name}")
+    seen = reads.measured(RANGES[range_].span_s, task=name)
+    before = reads.measured(RANGES[range_].span_s, task=name, back_s=7 * 86400)
+    failures = reads.jobs(JobFilter(state=State.FAILED, task=name), limit=8).items
+    figures = (points, mix, [run.id for run in runs], [job.id for job in failures])
+    marks = [(event.at, event.text) for event in reads.events(points[0].at)]
+    return render(
+        "task.html", figures=figures, name=name, about=about, range_=range_, offered=tuple(RANGES),
+        points=points, seen=seen, before=before, runs=runs, failures=failures,
+        standing={state: sum(states.get(state, 0) for states in mix.values()) for state in State},
+        charts_of=_plots(points, seen, runs, marks),
+    )  # fmt: skip
+
+
+def _plots(points: Sequence[Figures], seen: Figures, runs: Sequence[TaskRun],
+           marks: Sequence[tuple[datetime, str]]) -> dict[str, plots.Plot]:  # fmt: skip
+    return {
+        "ends": plots.ends(points, marks), "run": plots.percentiles(points, "run", marks),
+        "wait": plots.percentiles(points, "wait", marks), "histogram": plots.histogram(seen.runs),
+        "runs": plots.runs([(run.run_ms, run.outcome) for run in runs]),
+    }  # fmt: skip
+
+
+declare("viewer", table, show)

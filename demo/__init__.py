@@ -1,0 +1,1 @@
+"""What `make run` adds around the product."""

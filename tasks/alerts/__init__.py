@@ -1,0 +1,1 @@
+"""Alert rules: what they measure, when they fire, whom they tell."""

@@ -1,0 +1,169 @@
+"""How a job is queued: alone, in bulk, from the outbox; each by lua/add."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from huey import signals as S  # noqa: N812 - as in Huey
+from huey.api import Result, ResultGroup, Task, chord, group
+
+from tasks.engine import envelope as env
+from tasks.engine.current import RUNNING
+from tasks.engine.errors import EngineError, Unreachable
+from tasks.engine.ids import FOREIGN
+from tasks.engine.keys import digest
+from tasks.engine.records import Outcome as Answered
+from tasks.engine.registering import Registering
+from tasks.engine.storage import JobStorage, due_ms
+
+
+class Enqueueing(Registering):
+    """The enqueueing part of JobHuey."""
+
+    storage: JobStorage
+    spill: Callable[[str, bytes, dt.datetime | None], bool] | None
+    hop_delayed: bool
+
+    def serialize_task(self, task: Task, first_delay: float | None = None) -> bytes:
+        """Return the job's envelope, secrets encrypted."""
+        kind = type(task)
+        return env.dump(
+            self._registry.create_message(task), queue=self.queue_of(task),
+            secrets=frozenset(getattr(kind, "secret", ())), names=getattr(kind, "job_names", ()),
+            cipher=self.cipher, first_delay=first_delay,
+        )  # fmt: skip
+
+    envelope = serialize_task
+
+    def deserialize_task(self, data: bytes) -> Task:
+        """Return the task of an envelope. Raises ValueError, or KeyError for an unknown task."""
+        message, _ = env.load(data, self.cipher)
+        return self._registry.create_task(message)
+
+    def spec_of(self, task: Task) -> dict[str, Any]:
+        """Return what lib/insert takes for this job."""
+        kind: Any = type(task)
+        spec = {
+            "id": task.id, "q": self.queue_of(task), "t": self._registry.task_to_string(kind),
+            "p": max(-100, min(100, int(task.priority or 0))), "m": 1 + max(0, task.retries or 0),
+        }  # fmt: skip
+        if not FOREIGN.match(str(task.id)):
+            raise EngineError(f"the id {task.id!r} is refused: 1 to 64 of letters, digits and _.:-")
+        if getattr(kind, "index", ()) or getattr(kind, "unique", None) or getattr(kind, "tags", ()):
+            self._describe(spec, task, kind)
+        running = RUNNING.get()
+        if running:
+            spec["by"] = running.id
+        return spec
+
+    def _describe(self, spec: dict[str, Any], task: Task, kind: Any) -> None:
+        """Add what a job's arguments say of it: indexes, unique key, tags."""
+        named = self._named(task)
+        if getattr(kind, "index", ()):
+            spec["ix"] = " ".join(digest(n, named[n]) for n in kind.index if n in named)
+        if getattr(kind, "unique", None):
+            spec["u"] = digest(spec["t"], kind.unique.format(**named))
+        if getattr(kind, "tags", ()):
+            spec["tg"] = " ".join(
+                re.sub(r"\s+", "_", tag.format(**named))[:64] for tag in kind.tags
+            )
+
+    def due_of(self, task: Task) -> dt.datetime | None:
+        """Return when a job may run, aware, or None for at once."""
+        if task.eta is None:
+            return None
+        if task.eta.tzinfo is not None:
+            return task.eta
+        return task.eta.replace(tzinfo=dt.UTC) if self.utc else task.eta.astimezone()
+
+    def enqueue(self, task: Any) -> Any:
+        """Queue a job.
+
+        Raises: Unreachable when Redis is away and nothing spilled it; NotSerializable; TooLarge.
+        """
+        if isinstance(task, group | chord) or self._immediate:
+            return super().enqueue(task)
+        self._queue(task)
+        return self._handle(task)
+
+    def _queue(self, task: Task) -> None:
+        """Queue one job now; an attempt keeps its own follow-ups for its commit (attempts.py)."""
+        self._add(task)
+
+    def _handle(self, task: Task) -> Any:
+        if not self.results:
+            return None
+        results = self._pipeline_results(task)
+        return ResultGroup(results) if len(results) > 1 else results[0]
+
+    def _add(self, task: Task) -> None:
+        spec, data = self._row_of(task)
+        try:
+            status, job_id = self.storage.add([(spec, data)])[0]
+        except Unreachable:
+            if not (self.spill and self.spill(task.id, data, self.due_of(task))):
+                raise
+            status, job_id = "new", task.id
+        self._added(task, status, job_id)
+
+    def _row_of(self, task: Task) -> tuple[dict[str, Any], bytes]:
+        """Return what storage.add takes for a job."""
+        if task.expires:
+            task.resolve_expires(self.utc)
+        spec, due = self.spec_of(task), self.due_of(task)
+        if due is not None and not self.hop_delayed:
+            spec["due"] = due_ms(due)
+        return spec, self.serialize_task(task)
+
+    def _added(self, task: Any, status: str, job_id: str) -> None:
+        """Say that a job was added; where its unique key is held, the task becomes that job."""
+        if status == "held":
+            task.id, task.duplicate = job_id, True
+        due = self.due_of(task)
+        later = due is not None and not self.hop_delayed and due > dt.datetime.now(dt.UTC)
+        self._emit(S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED, task)
+
+    def enqueue_many(self, tasks: Sequence[Task]) -> list[Result]:
+        """Queue many jobs in few calls. Raises as `enqueue`; on Unreachable some may be queued."""
+        if self._immediate:
+            return [self.enqueue(task) for task in tasks]
+        answers = self.storage.add([self._row_of(task) for task in tasks])
+        for task, (status, job_id) in zip(tasks, answers, strict=True):
+            self._added(task, status, job_id)
+        return [Result(self, task) for task in tasks]
+
+    def push(self, rows: Sequence[tuple[str, bytes, dt.datetime | None]]) -> list[Answered]:
+        """Queue outbox rows, each (job id, envelope, due); pushed twice is one job.
+
+        Raises: Unreachable; then nothing is known of any row: push them again.
+        """
+        specs = [(self._spec_of_row(job_id, data, due), data) for job_id, data, due in rows]
+        answers = self.storage.add(specs)
+        return [
+            Answered(id=row[0], done=True, detail=f"{status} {job_id}")
+            for row, (status, job_id) in zip(rows, answers, strict=True)
+        ]
+
+    def _spec_of_row(self, job_id: str, data: bytes, due: dt.datetime | None) -> dict[str, Any]:
+        task = self._registry.create_task(env.load(data)[0])
+        task.id = job_id
+        spec = {**self.spec_of(task), "q": json.loads(data)["queue"], "mk": 1}
+        if due is not None:
+            spec["due"] = due_ms(due)
+        return spec
+
+    def add_schedule(self, task: Task) -> None:
+        """Keep a job for its due time."""
+        if self._immediate:  # nothing runs it: it is there to be looked at, as in Huey
+            super().add_schedule(task)
+            return
+        spec = self.spec_of(task)
+        due = self.due_of(task)
+        self.storage.add(
+            [({**spec, "due": due_ms(due) if due else 0, "hold": 1}, self.serialize_task(task))]
+        )
+        self._emit(S.SIGNAL_SCHEDULED, task)

@@ -1,0 +1,314 @@
+"""Finding jobs: pages by time of change and surveys, within a budget; Reads inherits it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.engine import rows
+from tasks.engine.plans import Plan, Planner
+from tasks.engine.records import Children, Job, JobFilter, Page, Place, State, Survey, Term
+
+if TYPE_CHECKING:
+    from tasks.engine.job_huey import JobHuey
+    from tasks.engine.storage import JobStorage
+
+SEARCH_ROWS = 20_000
+SEARCH_S = 0.06
+LOOK = 400  # members a script looks at: a few ms
+AT_ONCE = 500  # jobs read by their ids in one round trip
+CHILDREN_LOOK = 400  # members looked at for the jobs that one job queued
+PLACE_LOOK = 400  # and on either side of one job, for its neighbours
+DECODED = 150  # rows a script answers to be read here
+RANGES_AT_ONCE = 5000  # that a script counts: about 5 ms
+SPANS_S = (3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 400 * 86400)
+
+
+@dataclass(slots=True)
+class Walk:
+    """How far a search got; `edge` is the last score looked at, None once the end was reached."""
+
+    found: list[tuple[int, Job]] = field(default_factory=list)
+    searched: int = 0
+    edge: int | None = None
+
+
+class Finding:
+    """The questions whose answer is a list of jobs."""
+
+    huey: JobHuey
+    storage: JobStorage
+
+    def some(self, ids: Sequence[str]) -> dict[str, Job]:
+        """Return jobs as lists show them, by id; those not kept are left out.
+
+        Their `changed_at` is when they ended, or None. Cost: one round trip for each 500.
+        """
+        if len(ids) > AT_ONCE:
+            parts = (self.some(ids[n : n + AT_ONCE]) for n in range(0, len(ids), AT_ONCE))
+            return {job_id: job for part in parts for job_id, job in part.items()}
+        keys = self.storage.keys.of
+        asks = [
+            ask for i in ids
+            for ask in (("HGETALL", keys("job", i)), ("GET", keys("final", i)), ("GET", keys("envelope", i)),
+                        ("LINDEX", keys("attempts", i), -1), ("GET", keys("progress", i)))
+        ]  # fmt: skip
+        reply = self.storage.pipeline(asks)
+        found: dict[str, Job] = {}
+        for n, job_id in enumerate(ids):
+            figures, text, envelope, last, progress = reply[n * 5 : n * 5 + 5]
+            if figures or text:
+                row = rows.Row(job_id, 0, figures, text or b"", envelope or b"", [last or b""], progress or b"")  # fmt: skip
+                job = rows.job_of(row)
+                found[job_id] = replace(job, changed_at=job.finished_at)
+        return found
+
+    def names(self) -> list[str]:
+        """Return every queue: the declared ones in order, then others that were used."""
+        used = {
+            name.decode() for name in self.storage.call("SMEMBERS", self.storage.keys.one("queues"))
+        }
+        declared = list(self.huey.declared)
+        return declared + sorted(used - set(declared))
+
+    def jobs(self, wanted: JobFilter, cursor: str | None = None, limit: int = 50,
+             newest_first: bool = True) -> Page:  # fmt: skip
+        """List jobs by time of their last change.
+
+        Args:
+            cursor: `next` or `previous` of another page; None starts at the newest.
+            limit: 1 to 500 jobs.
+            newest_first: False turns the page's order around.
+        Returns: a page whose `total` is exact where indexes alone answer the filter, else None;
+            `of` is how many jobs the smallest index holds.
+        Raises: UnknownQueue; EngineError for a value that no field takes.
+        Cost: 3 round trips, and one more for each 400 jobs that had to be looked at.
+        """
+        limit = max(1, min(500, limit))
+        plan = self._plan(wanted)
+        walk = self._walk(plan, wanted, cursor, limit + 1)
+        up = bool(cursor and cursor.startswith("n"))
+        page = walk.found[1:] if up and len(walk.found) > limit else walk.found[:limit]
+        items = [job for _, job in page]
+        edge = page[0 if up else -1][0] if len(walk.found) > limit else walk.edge
+        next_, previous = self._cursors(page, cursor, up, edge)
+        return Page(
+            items=items if newest_first else items[::-1], next=next_, previous=previous,
+            total=plan.of if plan.is_exact else None, searched=walk.searched, of=plan.of,
+        )  # fmt: skip
+
+    def _cursors(self, page: Sequence[tuple[int, Job]], cursor: str | None, up: bool,
+                 edge: int | None) -> tuple[str | None, str | None]:  # fmt: skip
+        """Return where to go on, older and newer; `edge` None: nothing is left in this direction."""
+        if not page and edge is None:
+            return None, None
+        newest, oldest = (page[0][0], page[-1][0]) if page else (edge, edge)
+        if up:
+            return f"o{oldest}", None if edge is None else f"n{edge}"
+        return None if edge is None else f"o{edge}", f"n{newest}" if cursor else None
+
+    def _plan(self, wanted: JobFilter) -> Plan:
+        bounds = {"oldest": _score(wanted.since), "newest": _score(wanted.until)}
+
+        def sizes(keys: Sequence[str]) -> Sequence[int]:
+            found: list[int] = self.storage.scripts.run(
+                "sizes", json.dumps({**bounds, "keys": keys})
+            )
+            return found
+
+        return Planner(self.huey, wanted, self.names()).plan(sizes)
+
+    def _walk(self, plan: Plan, wanted: JobFilter, cursor: str | None, limit: int,
+              most: int | None = None) -> Walk:  # fmt: skip
+        """Look at jobs until `limit` match, within a budget of `most` jobs and of time."""
+        up, most = bool(cursor and cursor.startswith("n")), most or SEARCH_ROWS
+        ask = {**_ask(plan, wanted), "up": up, "from": cursor[1:] if cursor else ""}
+        walk, started = Walk(), time.perf_counter()
+        while True:
+            left = limit - len(walk.found)
+            ask["rows"] = left if plan.narrow is None else DECODED
+            ask["look"] = max(1, min(LOOK, most - walk.searched))
+            reply = self.storage.scripts.run("jobs", json.dumps(ask))
+            page = [self._row(row) for row in reply[0]]
+            walk.searched += reply[1]
+            matching = [row for row in page if plan.narrow is None or plan.narrow(row[1])]
+            walk.found += matching[:left]
+            ask["from"] = reply[2].decode() or ask["from"]
+            full = len(walk.found) >= limit
+            ended = reply[1] < ask["look"] and len(page) < ask["rows"] and not full
+            walk.edge = None if ended else int(ask["from"])
+            spent = walk.searched >= most or time.perf_counter() - started > SEARCH_S
+            if ended or full or spent:
+                if up:
+                    walk.found.reverse()
+                return walk
+
+    def _row(self, row: Sequence[Any]) -> tuple[int, Job]:
+        score = int(row[0])
+        found = rows.Row(row[1].decode(), score, row[2], row[3], row[4], [row[5]], row[6])
+        return score, rows.job_of(found)
+
+    def children(self, job: Job, limit: int = 20) -> Children:
+        """Return the jobs that a job queued while it ran, and those that follow it.
+
+        The parent's id stands on the child alone. So the jobs that changed since the parent began
+        are looked at, the earliest first: what it queued mostly ran soon after it.
+        Cost: none for a job that never began, else at most four round trips.
+        """
+        begun = [a.started_at for a in job.attempts] + [at for at in (job.started_at,) if at]
+        if not begun:
+            return Children()
+        wanted = JobFilter(terms=(Term("by", (job.id,)),), since=min(begun))
+        walk = self._walk(self._plan(wanted), wanted, "n", limit, CHILDREN_LOOK)
+        found = {child.id: child for _, child in reversed(walk.found)}
+        followers = [i for i in (job.then_id, job.else_id) if i and i not in found]
+        items = [*(self.some(followers).values() if followers else ()), *found.values()]
+        return Children(items, walk.searched, walk.edge is None, min(begun))
+
+    def place(self, wanted: JobFilter, at: datetime) -> Place:
+        """Say which jobs stand before and after a moment among those that match, and which number it is.
+
+        Cost: where indexes alone answer the filter seven round trips, else at most 400 jobs looked at
+        on either side.
+        """
+        plan, score = self._plan(wanted), rows.score(at)
+        many = 1 if plan.is_exact else PLACE_LOOK + 1
+        newer = self._walk(plan, wanted, f"n{score}", many, PLACE_LOOK)
+        older = self._walk(plan, wanted, f"o{score}", many, PLACE_LOOK)
+        here = self._walk(plan, wanted, f"o{score + 1}", 1, 1)
+        met = [job for found, job in here.found if found == score]
+        if plan.is_exact:
+            later = replace(wanted, since=_latest(wanted.since, rows.micros(score + 1)))
+            above: int | None = self._plan(later).of
+            total: int | None = plan.of
+        else:
+            above = len(newer.found) if newer.edge is None else None
+            ended = above is not None and older.edge is None
+            total = len(newer.found) + len(met) + len(older.found) if ended else None
+        return Place(
+            here=met[0] if met else None, newer=newer.found[-1][1] if newer.found else None,
+            older=older.found[0][1] if older.found else None, total=total,
+            number=above + 1 if above is not None else None,
+            newer_cursor=_cut(newer, "n"), older_cursor=_cut(older, "o"),
+        )  # fmt: skip
+
+    def look_on(self, wanted: JobFilter, cursor: str = "") -> tuple[list[str], int, str | None]:
+        """Look at the next jobs of a search, as many as the budget of a page allows.
+
+        Returns: the ids that match, how many were looked at, and the cursor after them; None at the end.
+        """
+        walk = self._walk(self._plan(wanted), wanted, cursor or None, SEARCH_ROWS + 1)
+        ids = [job.id for _, job in walk.found]
+        return ids, walk.searched, None if walk.edge is None else f"o{walk.edge}"
+
+    def size(self, wanted: JobFilter) -> int:
+        """Return how many jobs a search for a filter has to look at."""
+        return self._plan(wanted).of
+
+    def count(self, wanted: JobFilter) -> tuple[int, bool]:
+        """Count the jobs that match. Returns: the count, and whether it is exact."""
+        found = self.survey(wanted, bars=0)
+        return found.count, found.exact
+
+    def survey(self, wanted: JobFilter, bars: int = 60) -> Survey:
+        """Count the jobs that match, and how many of them changed when, within the budget of a search.
+
+        Cost: exact filters one ZCOUNT a bar and key; others one round trip for each 400 jobs.
+        """
+        plan = self._plan(wanted)
+        edges = self._edges(plan, wanted, bars) if bars and plan.keys else []
+        if plan.is_exact:
+            return self._counted(plan, edges)
+        return self._looked(plan, wanted, edges)
+
+    def _edges(self, plan: Plan, wanted: JobFilter, bars: int) -> list[int]:
+        """Return where bars begin and the last one ends, us: a span that holds the oldest job."""
+        now = self.now_us()
+        last = rows.score(wanted.until) if wanted.until else now
+        first = rows.score(wanted.since) if wanted.since else self._oldest(plan, now)
+        bars = max(12, min(bars, RANGES_AT_ONCE // len(plan.keys)))
+        step = max(1, -(-(last - first) // bars))
+        return [last - step * n for n in range(bars, -1, -1)]
+
+    def now_us(self) -> int:
+        """Return Redis's clock, Unix microseconds."""
+        seconds, micros = self.storage.call("TIME")
+        return int(seconds) * 1_000_000 + int(micros)
+
+    def _oldest(self, plan: Plan, now: int) -> int:
+        ask = [("ZRANGE", key, 0, 0, "WITHSCORES") for key in plan.keys[:200]]
+        scores = [rows.first_score(reply) for reply in self.storage.pipeline(ask)]
+        oldest = min((score for score in scores if score), default=now)
+        span = next((s for s in SPANS_S if now - oldest <= s * 1_000_000), SPANS_S[-1])
+        return now - span * 1_000_000
+
+    def _counted(self, plan: Plan, edges: Sequence[int]) -> Survey:
+        """Survey by ranges alone."""
+        if not edges:
+            return Survey(count=plan.of, exact=True, searched=plan.of, of=plan.of)
+        bars, failed = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
+        at_once = max(1, RANGES_AT_ONCE // len(bars))
+        for start in range(0, len(plan.keys), at_once):
+            keys = plan.keys[start : start + at_once]
+            ask = {"keys": keys, "failed": plan.failed, "edges": [str(edge) for edge in edges]}
+            counted = self.storage.scripts.run("bars", json.dumps(ask))
+            bars = [a + b for a, b in zip(bars, counted[0], strict=True)]
+            failed = [a + b for a, b in zip(failed, counted[1], strict=True)]
+        return Survey(count=plan.of, exact=True, searched=plan.of, of=plan.of, bars=bars,
+                      failed=failed, **_scale(edges))  # fmt: skip
+
+    def _looked(self, plan: Plan, wanted: JobFilter, edges: Sequence[int]) -> Survey:
+        """Survey by looking at each job; where a job must be read to be known, pages of them are."""
+        if plan.narrow is not None:
+            walk = self._walk(plan, wanted, None, 500)
+            return Survey(count=len(walk.found), exact=walk.edge is None, searched=walk.searched, of=plan.of)  # fmt: skip
+        ask = {**_ask(plan, wanted), "up": False, "from": "", "rows": 1, "count": True}
+        if edges:
+            ask["bars"] = {"first": edges[0], "step": edges[1] - edges[0], "many": len(edges) - 1}
+        count = searched = 0
+        bars, failed = [0] * max(0, len(edges) - 1), [0] * max(0, len(edges) - 1)
+        started = time.perf_counter()
+        while True:
+            ask["look"] = max(1, min(LOOK, SEARCH_ROWS - searched))
+            reply = self.storage.scripts.run("jobs", json.dumps(ask))
+            count, searched = count + reply[3], searched + reply[1]
+            bars = [a + b for a, b in zip(bars, reply[4], strict=True)] if edges else []
+            failed = [a + b for a, b in zip(failed, reply[5], strict=True)] if edges else []
+            ended = reply[1] < ask["look"]
+            ask["from"] = reply[2].decode() or ask["from"]
+            if ended or searched >= SEARCH_ROWS or time.perf_counter() - started > SEARCH_S:
+                return Survey(count=count, exact=ended, searched=searched, of=plan.of, bars=bars,
+                              failed=failed, **_scale(edges))  # fmt: skip
+
+    def recent_failures(self, limit: int = 8) -> list[Job]:
+        """Return the jobs that failed last."""
+        return list(self.jobs(JobFilter(state=State.FAILED), limit=limit).items)
+
+
+def _ask(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
+    return {"keys": plan.keys, "tests": plan.tests, "needles": plan.needles,
+            "oldest": _score(wanted.since), "newest": _score(wanted.until)}  # fmt: skip
+
+
+def _scale(edges: Sequence[int]) -> dict[str, Any]:
+    if not edges:
+        return {}
+    start = datetime.fromtimestamp(edges[0] / 1_000_000, UTC)
+    return {"start": start, "step_s": (edges[1] - edges[0]) / 1_000_000}
+
+
+def _cut(walk: Walk, direction: str) -> str | None:
+    """Return where a search that met nothing goes on; None where it met something or the end."""
+    return None if walk.found or walk.edge is None else f"{direction}{walk.edge}"
+
+
+def _latest(one: datetime | None, other: datetime) -> datetime:
+    return max(one or other, other)
+
+
+def _score(at: datetime | None) -> str:
+    return str(rows.score(at)) if at else ""

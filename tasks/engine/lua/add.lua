@@ -1,0 +1,19 @@
+--[[
+add: store jobs as waiting or scheduled, honouring ids and unique keys.
+
+Called by  storage.add
+ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
+ARGV 2     specs    JSON array of what lib/insert takes, at most 250
+ARGV 3..   envelopes, opaque bytes, one for each spec
+Returns    {{status, id}, ...} in the order given
+Touches    only new ids; a known live id is answered, not changed
+Cost       O(n log m): n jobs, m jobs in the state
+]]
+--@include lib/insert
+clock(ARGV[1])
+local answers, specs = {}, cjson.decode(ARGV[2])
+look_for(specs)
+for n, spec in ipairs(specs) do
+  answers[n] = insert(spec, ARGV[n + 2])
+end
+return answers

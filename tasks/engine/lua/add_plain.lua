@@ -1,0 +1,45 @@
+--[[
+add_plain: add one job of the usual kind in a straight line: no id known, no index, unique key, tag,
+batch or due time. It writes what `add` writes (a test compares the whole keyspace), and asks the
+caller to use `add` where anything is known of the id. Single calls are what a web request waits for,
+and each function that a script defines costs time in each call.
+
+Called by  storage.add
+ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
+ARGV 2..8  id, queue, task, priority, attempts allowed, nonce of the request, enqueued by or ""
+ARGV 9     envelope, opaque bytes
+Returns    1, or 0: use `add`
+Touches    one new job
+Cost       O(log m): m jobs in the state
+]]
+local id, queue, task, priority, allowed = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local job = K.job..id
+if redis.call('EXISTS', job, K.final..id, K.result..id) > 0 then return 0 end
+local now_ms, now_us = tonumber(ARGV[1]), 0
+if now_ms > 0 then
+  now_us = now_ms * 1000
+else
+  local time = redis.call('TIME')
+  now_us = time[1] * 1000000 + time[2]
+  now_ms = math.floor(now_us / 1000)
+end
+local last = redis.call('HMGET', K.meta, 'clock', 'seq')
+if last[1] and now_us <= tonumber(last[1]) then now_us = last[1] + 1 end
+local seq = (last[2] or 0) + 1
+local score = string.format('%.0f', (100 - priority) * 1099511627776 + seq)
+local ms = string.format('%.0f', now_ms)
+local fields = {'t', task, 'q', queue, 'c', ms, 'rq', ARGV[7], 's', 'waiting', 'ra', ms, 'sc', score}
+if priority ~= '0' then fields[15], fields[16] = 'p', priority end
+if allowed ~= '1' then fields[#fields + 1], fields[#fields + 2] = 'm', allowed end
+if ARGV[8] ~= '' then fields[#fields + 1], fields[#fields + 2] = 'by', ARGV[8] end
+redis.call('SET', K.envelope..id, ARGV[9])
+redis.call('HSET', job, unpack(fields))
+redis.call('ZADD', K.state..queue..':waiting', now_us, id)
+redis.call('ZADD', K.waiting..queue, score, id)
+redis.call('ZADD', K.wake..queue, 0, '0')
+redis.call('HSET', K.meta, 'clock', now_us, 'seq', seq)
+local counted = queue..'|'..task..'|'
+if redis.call('HINCRBY', K.counts, counted..'waiting', 1) == 1 then redis.call('SADD', K.queues, queue) end
+local minute = K.minute..math.floor(now_ms / 60000)
+if redis.call('HINCRBY', minute, counted..'n', 1) == 1 then redis.call('EXPIRE', minute, 176400) end
+return 1

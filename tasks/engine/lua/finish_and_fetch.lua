@@ -1,0 +1,22 @@
+--[[
+finish_and_fetch: close what a process finished, and hand it the next jobs.
+
+Called by  storage.finish_and_fetch
+ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
+ARGV 2     JSON     {proc, queues [names], done [what lib/commit takes], plan {want (0 to 64), most,
+                    left, each, pace: see lib/take} or absent to take none,
+                    lent [queues of jobs held here], hop (due jobs wait for the scheduler)}
+ARGV 3..   blobs    opaque bytes that `done` names by position, the first is 1
+Returns    {now_ms, next due ms or "", {status of each done: ok,
+           fired (and its chord is complete) or gone}, {job, ...}, {which of `lent` shut},
+           1 when nothing waits in the queues and nothing is paused}; a job is
+           {id, token, envelope, attempts used, allowed, run, deaths, revoked, chord members, queue,
+           1 to start or 0 to hold}
+Touches    jobs whose token matches; waiting jobs of the queues named
+Cost       O((done + want) * queues * log m)
+]]
+--@include lib/commit
+may_exceed_memory()
+clock(ARGV[1])
+local ask = cjson.decode(ARGV[2])
+return answered(ask, close(ask, {unpack(ARGV, 3)}), fetch(ask))

@@ -1,0 +1,159 @@
+"""How a filter is answered: the smallest set of indexes that holds every match, and what is left to test.
+
+The index of a task, error group, tag or batch holds jobs that rest (scheduled, retrying, failed,
+cancelled); those that wait, run or are completed are walked by state and queue beside it. The index of
+a declared argument holds all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tasks.engine import matching
+from tasks.engine.errors import EngineError, UnknownQueue
+from tasks.engine.keys import digest
+from tasks.engine.records import JobFilter, State, Term
+
+if TYPE_CHECKING:
+    from tasks.engine.job_huey import JobHuey
+
+RESTING = (State.SCHEDULED, State.RETRYING, State.FAILED, State.CANCELLED)
+FOUND_BY = ("task", "group", "tag", "batch")
+Sizes = Callable[[Sequence[str]], Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which keys to walk, and what to ask of each job met there; `of` is how many those are."""
+
+    keys: Sequence[str]
+    of: int = 0
+    failed: Sequence[str] = ()  # those of `keys` whose jobs have failed, where that is known
+    tests: Sequence[dict[str, Any]] = ()
+    needles: Sequence[str] = ()
+    narrow: matching.Test | None = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Tell whether every job met matches."""
+        return not self.tests and self.narrow is None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One way to meet every match: the keys, and the fields that need no test any more."""
+
+    keys: Sequence[str]
+    failed: Sequence[str] = ()
+    answered: Sequence[Term] = field(default_factory=tuple)
+
+
+class Planner:
+    """Chooses the way for one filter."""
+
+    def __init__(self, huey: JobHuey, wanted: JobFilter, names: Sequence[str]) -> None:
+        self.huey, self.keys, self.names = huey, huey.storage.keys, names
+        self.terms = matching.terms_of(wanted)
+        self.queues = self._allowed("queue", names)
+        self.states = [State(s) for s in self._allowed("state", [s.value for s in State])]
+
+    def _allowed(self, name: str, all_of_them: Sequence[str]) -> list[str]:
+        """Return what the terms of a field leave. Raises UnknownQueue or EngineError."""
+        left = list(all_of_them)
+        for term in self.terms:
+            if term.field != name:
+                continue
+            for value in term.values:
+                if value not in all_of_them:
+                    wrong = UnknownQueue if name == "queue" else EngineError
+                    raise wrong(f"there is no {name} {value!r}; there are {', '.join(all_of_them)}")
+            left = [v for v in left if (v in term.values) != term.negated]
+        return left
+
+    def plan(self, sizes: Sizes) -> Plan:
+        """Return the way that meets the fewest jobs; one call tells how many each has."""
+        ways = list(self._ways())
+        every = [key for way in ways for key in way.keys]
+        counted = dict(zip(every, sizes(every), strict=True))
+        best = min(ways, key=lambda way: (sum(counted[k] for k in way.keys), len(self._left(way))))
+        left = self._left(best)
+        return Plan(
+            keys=[key for key in best.keys if counted[key]],
+            of=sum(counted[key] for key in best.keys),
+            failed=[key for key in best.failed if counted[key]],
+            tests=[matching.script_test(t) for t in left if t.field in matching.BY_FIGURES],
+            needles=matching.needles(left), narrow=matching.reader_test(left, self.huey.parameters),
+        )  # fmt: skip
+
+    def _left(self, way: Way) -> list[Term]:
+        return [term for term in self.terms if term not in way.answered]
+
+    def _ways(self) -> Iterable[Way]:
+        scope = [term for term in self.terms if term.field in ("queue", "state")]
+        yield Way(
+            self._of_states(self.states), self._of_states(s for s in self.states if s == "failed"), scope
+        )  # fmt: skip
+        for term in self.terms:
+            if term.negated:
+                continue
+            if term.field in FOUND_BY:
+                yield from self._found_by(term)
+            elif (index := self._argument(term)) is not None:
+                yield Way(index, (), self._whole_scope(term, scope))
+
+    def _whole_scope(self, term: Term, scope: Sequence[Term]) -> list[Term]:
+        """Return what an argument's index answers: the term, and the scope where it is everything."""
+        everything = len(self.states) == len(State) and len(self.queues) == len(self.names)
+        return [term, *(scope if everything else ())]
+
+    def _of_states(self, states: Iterable[State]) -> list[str]:
+        return [
+            self.keys.of("state", f"{queue}:{state.value}")
+            for state in states
+            for queue in self.queues
+        ]
+
+    def _found_by(self, term: Term) -> Iterable[Way]:
+        """Walk an index over the resting states, and the other states as they are."""
+        values = self._tasks(term.values) if term.field == "task" else list(term.values)
+        resting = [state for state in self.states if state in RESTING]
+        if not values or not resting:
+            return
+        found = {
+            s: [self.keys.of("found", f"{s.value}:{term.field}:{v}") for v in values]
+            for s in resting
+        }
+        rest = self._of_states(state for state in self.states if state not in RESTING)
+        if term.field == "group":  # only a job that rests after a failure has one
+            rest = []
+        answered = [t for t in self.terms if t.field == "state"]
+        if not rest:
+            answered.append(term)
+        if len(self.queues) == len(self.names):
+            answered += [t for t in self.terms if t.field == "queue"]
+        keys = [key for keys in found.values() for key in keys]
+        yield Way([*keys, *rest], found.get(State.FAILED, ()), answered)
+
+    def _tasks(self, values: Sequence[str]) -> list[str]:
+        """Return the whole names that the values mean; none when one of them is not registered."""
+        known, found = self.huey.reads.tasks(), []
+        for value in values:
+            names = [name for name in known if name == value or name.endswith(f".{value}")]
+            if not names:
+                return []
+            found += names
+        return list(dict.fromkeys(found))
+
+    def _argument(self, term: Term) -> list[str] | None:
+        """Return the index keys of an argument that every task with it declares; None without one."""
+        name = "to" if term.field == "to" else term.field.removeprefix("args.")
+        if (term.field != "to" and name == term.field) or any("*" in v for v in term.values):
+            return None
+        kinds = self.huey._registry._registry.values()
+        having = [kind for kind in kinds if name in getattr(kind, "job_names", ())]
+        if not having or not all(name in (getattr(kind, "index", None) or ()) for kind in having):
+            return None
+        spelled = dict.fromkeys(v for value in term.values for v in (value, value.lower()))
+        return [self.keys.of("index", digest(name, value)) for value in spelled]

@@ -1,0 +1,229 @@
+"""Everything the dashboard may ask. Secret arguments leave here as MASK.
+
+Each call is one or two round trips, bounded, and raises Unreachable while Redis is away.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from tasks.engine import dry_run, pausing, rows
+from tasks.engine.batches import BatchReads
+from tasks.engine.buckets import Buckets
+from tasks.engine.bulk import MOST_FOUND, Operations
+from tasks.engine.checking import Check
+from tasks.engine.errors import EngineError, UnknownQueue
+from tasks.engine.explaining import Explaining
+from tasks.engine.finding import Finding
+from tasks.engine.fleet import Fleet, takers
+from tasks.engine.grouping import Grouping
+from tasks.engine.measuring import Measuring, Rate
+from tasks.engine.metrics import forecast
+from tasks.engine.records import (
+    DryRun,
+    Event,
+    Findings,
+    JobFilter,
+    Operation,
+    Outcome,
+    QueueStats,
+    ServerState,
+    Snapshot,
+    State,
+    Touch,
+)
+from tasks.engine.ticks import Ticks
+
+if TYPE_CHECKING:
+    from tasks.engine.job_huey import JobHuey
+
+LOWEST = (6, 2)
+LIVE = {"lc": "concurrency", "rate": "rate", "kept": "retention", "fkept": "retention_failed"}
+PER_MINUTE = ("enqueued", "completed", "failed")
+
+
+class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
+    """The engine's questions; made by JobHuey as `huey.reads`."""
+
+    def __init__(self, huey: JobHuey) -> None:
+        self.huey, self.storage = huey, huey.storage
+        self.bulk = Operations(huey.storage)
+        self.buckets = Buckets(huey.storage)
+
+    # The server
+
+    def ping(self) -> float:
+        """Return the milliseconds one round trip takes."""
+        started = time.perf_counter()
+        self.storage.call("PING")
+        return (time.perf_counter() - started) * 1000
+
+    def fsck(self) -> Findings:
+        """Return what the check of all keys found last. Raises Unreachable."""
+        return Check(self.storage).findings()
+
+    def is_reachable(self) -> bool:
+        """Tell whether Redis answers; raises nothing."""
+        try:
+            self.ping()
+        except EngineError:
+            return False
+        return True
+
+    def now_ms(self) -> int:
+        """Return Redis's clock, Unix milliseconds."""
+        seconds, micros = self.storage.call("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    def server(self) -> ServerState:
+        """Return what the server says of itself, and what is wrong for our purpose."""
+        info = self.storage.call("INFO")
+        kind = "valkey" if "valkey_version" in info else "redis"
+        version = str(info.get(f"{kind}_version", info.get("redis_version", "0")))
+        return ServerState(
+            version=version, kind=kind, used_memory=int(info.get("used_memory", 0)),
+            max_memory=int(info.get("maxmemory", 0)), faults=tuple(_faults(info, version)),
+            too_old=_number(version) < LOWEST,
+        )  # fmt: skip
+
+    def changed_at(self) -> datetime:
+        """Return the time of the last change of any job; later changes have a later one."""
+        last = self.storage.call("HGET", self.storage.keys.one("meta"), "clock")
+        return rows.micros(last or 0)
+
+    # Queues
+
+    def snapshot(self) -> Snapshot:
+        """Return all counts, ages, pauses and breakers at one moment."""
+        names = self.names()
+        now_ms, found, procs, newest, paused, open_errors = self.storage.scripts.run(
+            "snapshot", *names
+        )
+        at = rows.instant(now_ms.decode()) or datetime.now(UTC)
+        rates = self.rates(int(now_ms))
+        queues = [
+            self._queue(name, row, at, rates.get(name))
+            for name, row in zip(names, found, strict=True)
+        ]
+        totals = {state: sum(queue.counts[state] for queue in queues) for state in State}
+        alive = sorted(takers(self.storage, procs), key=lambda one: -one.started_ms)
+        return Snapshot(at=at, queues=queues, totals=totals, workers_live=len(procs),
+                        slots=sum(one.slots for one in alive), versions=Counter(one.version for one in alive),
+                        served=frozenset().union(*(one.queues for one in alive)),
+                        last_finished_at=rows.micros(newest) if newest else None, open_errors=open_errors,
+                        paused_parts=pausing.read_all(paused, at))  # fmt: skip
+
+    def queues(self) -> list[QueueStats]:
+        """Return every queue's figures."""
+        return list(self.snapshot().queues)
+
+    def queue(self, name: str) -> QueueStats:
+        """Return one queue's figures. Raises UnknownQueue."""
+        for queue in self.queues():
+            if queue.name == name:
+                return queue
+        raise UnknownQueue(f"there is no queue {name!r}; there are {', '.join(self.names())}")
+
+    def _queue(self, name: str, row: Sequence[Any], at: datetime, rate: Rate | None) -> QueueStats:
+        counts = dict(zip(State, (int(n) for n in row[0]), strict=True))
+        options = rows.flat(row[2])
+        declared = self.huey.declared.get(name)
+        pause = rows.pause_of(options, at)
+        limit = (
+            options.get("lc") or options.get("cc") or (declared.concurrency if declared else None)
+        )
+        return QueueStats(
+            name=name, counts=counts, paused=pause is not None, pause=pause,
+            breaker=rows.breaker_of(options),
+            oldest_waiting_s=_age_s(at, row[1]) if row[1] else None,
+            concurrency=int(limit) if limit else None,
+            rate=options.get("rate") or (declared.rate if declared else None),
+            retention=rows.retention_of(options, declared),
+            live=tuple(name for field, name in LIVE.items() if field in options),
+            per_minute={n: getattr(rate.newest, n) if rate else 0 for n in PER_MINUTE},
+            forecast=forecast(counts[State.WAITING], rate.into, rate.out, at) if rate else None,
+            into=rate.into if rate else 0.0, out=rate.out if rate else 0.0,
+        )  # fmt: skip
+
+    # Tasks
+
+    def tasks(self) -> list[str]:
+        """Return the names of the registered tasks."""
+        return sorted(self.huey._registry._registry)
+
+    # Operations
+
+    def operation(self, operation_id: str) -> Operation:
+        """Return one operation. Raises UnknownJob."""
+        return self.bulk.get(operation_id)
+
+    def operations(self, limit: int = 50) -> list[Operation]:
+        """Return the newest operations."""
+        return self.bulk.newest(limit)
+
+    def operation_outcomes(self, operation_id: str, limit: int = 200, start: int = 0,
+                           which: str = "all") -> list[Outcome]:  # fmt: skip
+        """Return what happened to each job, the newest first, leaving out `start` of them.
+
+        Args:
+            which: all, skipped, or failed (done here, failed after).
+        """
+        return self.bulk.outcomes(operation_id, limit, start, which)
+
+    def operation_found(self, operation_id: str, limit: int = MOST_FOUND, start: int = 0) -> list[str]:  # fmt: skip
+        """Return the ids that a search found, the newest change first, leaving out `start` of them."""
+        return self.bulk.found(operation_id, limit, start)
+
+    def operation_events(self, operation_id: str) -> list[Event]:
+        """Return what happened to an operation as a whole, the oldest first."""
+        return self.bulk.events(operation_id)
+
+    def touched(self, job_id: str) -> list[Touch]:
+        """Return the last operations that did something to a job, the oldest first."""
+        return self.bulk.touched(job_id)
+
+    def dry_run(self, kind: str, wanted: JobFilter, cursor: str | None = None,
+                skipped: bool = False) -> DryRun:  # fmt: skip
+        """Say what an operation would act on. Raises UnknownQueue. Cost: half a second at most.
+
+        Args:
+            cursor: `next` of another dry run, for other samples. skipped: samples of what it passes over.
+        """
+        return dry_run.look(self, kind, wanted, cursor, skipped)
+
+    def dry_run_of(self, kind: str, ids: Sequence[str], start: int = 0,
+                   skipped: bool = False) -> DryRun:  # fmt: skip
+        """Say the same of jobs that were chosen one by one, with samples from the one at `start` on."""
+        return dry_run.look_at(self, kind, list(self.some(ids).values()), start, skipped)
+
+
+def _age_s(at: datetime, score: bytes) -> float:
+    """Return seconds since a score; the server's clock has ms there, a score has us."""
+    return max(0.0, (at - rows.micros(score)).total_seconds())
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+def _faults(info: Mapping[str, Any], version: str) -> Iterable[str]:
+    if _number(version) < LOWEST:
+        yield f"version {version} is older than 6.2"
+    if info.get("maxmemory_policy", "noeviction") != "noeviction":
+        yield f"maxmemory-policy is {info['maxmemory_policy']}: keys may vanish; set noeviction"
+    if not info.get("aof_enabled"):
+        yield "the append-only file is off: a restart may lose jobs; set appendonly yes"
+    if info.get("role", "master") != "master":
+        yield "the server is a replica and takes no writes"
+
+
+def _hash(reply: Any) -> dict[bytes, bytes]:
+    return (
+        dict(reply)
+        if isinstance(reply, Mapping)
+        else dict(zip(reply[::2], reply[1::2], strict=True))
+    )

@@ -1,0 +1,132 @@
+"""How a task is registered: its queue, unique key, secrets and indexes, checked at once."""
+
+from __future__ import annotations
+
+import inspect
+import string
+from collections.abc import Callable
+from typing import Any
+
+from huey.api import Huey, PeriodicTask, Task, TaskWrapper
+from huey.exceptions import HueyException
+
+from tasks.engine import envelope as env
+from tasks.engine.errors import EngineError, UnknownQueue
+from tasks.engine.ids import new_id
+from tasks.engine.periodic import MISSED
+from tasks.engine.queues import Queue
+from tasks.engine.schedules import schedule
+
+
+class JobTask(Task):
+    """A call of a task, with a time-ordered id."""
+
+    def create_id(self) -> str:
+        """Make the id that is the job's only one."""
+        return new_id()
+
+
+class JobPeriodicTask(JobTask, PeriodicTask):
+    """A call of a periodic task."""
+
+
+class JobTaskWrapper(TaskWrapper):
+    """A registered task with its queue, unique key, secrets and indexes."""
+
+    def __init__(self, huey: Registering, func: Callable[..., Any], **settings: Any) -> None:
+        base = settings.pop("task_base", None)
+        kind = JobPeriodicTask if base is PeriodicTask or base is JobPeriodicTask else JobTask
+        settings.setdefault("queue", huey.default_queue)
+        huey.check_settings(func, settings)
+        settings["job_names"] = tuple(inspect.signature(func).parameters)
+        settings["job_signature"] = inspect.signature(func)
+        super().__init__(huey, func, task_base=kind, **settings)
+
+
+class Registering(Huey):
+    """The registering part of JobHuey."""
+
+    declared: dict[str, Queue]
+    default_queue: str
+    cipher: env.Cipher | None
+
+    def get_task_wrapper_class(self) -> type[TaskWrapper]:
+        """Return the wrapper that knows queues and secrets."""
+        return JobTaskWrapper
+
+    def task(self, *args: Any, **settings: Any) -> Callable[[Callable[..., Any]], Any]:
+        """Register a task; `queue`, `unique`, `secret`, `index`, `tags` beside Huey's own settings."""
+        return super().task(*args, **settings)
+
+    def periodic_task(
+        self, validate_datetime: Any, *args: Any, **settings: Any
+    ) -> Callable[[Callable[..., Any]], Any]:
+        """Register a periodic task; `missed` (skip, latest or all) says what becomes of lost ticks.
+
+        Raises: EngineError for a policy it does not know.
+        """
+        settings["schedule"] = found = schedule(validate_datetime)
+        settings.setdefault("expression", found.expression)
+        if settings.get("missed", MISSED[0]) not in MISSED:
+            raise EngineError(
+                f"missed={settings['missed']!r} is no policy; there are {', '.join(MISSED)}"
+            )
+        return super().periodic_task(validate_datetime, *args, **settings)
+
+    def check_settings(self, func: Callable[..., Any], settings: dict[str, Any]) -> None:
+        """Refuse a task that could never run right. Raises UnknownQueue or EngineError."""
+        if settings["queue"] not in self.declared:
+            raise UnknownQueue(
+                f"task {func.__name__} names queue {settings['queue']!r}; there are"
+                f" {', '.join(self.declared)}"
+            )
+        secret = set(settings.get("secret", ()))
+        shown = set(settings.get("index", ()))
+        for text in (settings.get("unique") or "", *settings.get("tags", ())):
+            shown |= {n for _, n, _, _ in string.Formatter().parse(text) if n}
+        if secret and self.cipher is None:
+            raise EngineError(f"task {func.__name__} has secret arguments; give JobHuey a cipher")
+        if secret & shown:
+            raise EngineError(
+                f"task {func.__name__}: {', '.join(secret & shown)} is secret and cannot be in"
+                " index, unique or tags"
+            )
+
+    def parameters(self, task: str) -> tuple[str, ...]:
+        """Return the names of a task's parameters; none where this process does not know it."""
+        try:
+            return tuple(getattr(self._registry.string_to_task(task), "job_names", ()))
+        except HueyException:
+            return ()
+
+    def signature(self, task: str) -> inspect.Signature | None:
+        """Return a task's signature; None where this process does not know the task."""
+        try:
+            found = self._registry.string_to_task(task)
+        except HueyException:
+            return None
+        signature: inspect.Signature | None = getattr(found, "job_signature", None)
+        return signature
+
+    def secrets(self, task: str) -> frozenset[str]:
+        """Return the names of a task's secret parameters; none where it is not known here."""
+        try:
+            return frozenset(getattr(self._registry.string_to_task(task), "secret", ()))
+        except HueyException:
+            return frozenset()
+
+    def queue_of(self, task: Task) -> str:
+        """Return the queue a job of this task goes to."""
+        return getattr(task, "queue", None) or self.default_queue
+
+    def _named(self, task: Task) -> dict[str, Any]:
+        """Return a job's arguments by name; those that do not bind are left out."""
+        signature = getattr(type(task), "job_signature", None)
+        if signature is None:
+            return {}
+        try:
+            bound = signature.bind_partial(*task.args, **task.kwargs)
+        except TypeError:
+            return dict(task.kwargs)
+        bound.apply_defaults()
+        return dict(bound.arguments)

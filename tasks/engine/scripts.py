@@ -1,0 +1,169 @@
+"""Load lua/*.lua with their includes and key names, and run each by its SHA."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import redis
+
+from tasks.engine import errors
+from tasks.engine.keys import lua_filled
+
+FOLDER = Path(__file__).parent / "lua"
+REFUSED = (
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.MasterDownError,
+    redis.exceptions.ClusterDownError,
+)
+REFUSALS = ("MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN")
+# how Redis 6.2 tells a command's own refusal
+WITHIN = re.compile(r": \d+: -([A-Z]+ .*)", re.DOTALL)
+COUNTS = "lib/counts"
+WRITE = """local fine, answer = pcall(script)
+write_counts()
+if not fine then return type(answer) == 'table' and answer or {err = answer} end
+return answer
+"""
+INCLUDE = re.compile(r"^--@include (\S+)$", re.MULTILINE)
+COMMENT = re.compile(r"^--\[\[.*?^\]\]\n|^ *--[^\n]*\n", re.MULTILINE | re.DOTALL)
+WORD = re.compile(r"\w+")
+FUNCTION = re.compile(
+    r"^local function (\w+)\((?:[^\n]*\bend$|.*?^end$)\n?", re.MULTILINE | re.DOTALL
+)
+
+
+@cache
+def source(name: str) -> str:
+    """Return the whole text of script `name`: each include once, then the script, key names filled in.
+
+    One that may change a job's state becomes a function whose answer is given after its sets and
+    counts were written, so that no early `return` and no error forgets them.
+    """
+    seen: list[str] = []
+
+    def included(text: str) -> str:
+        parts = []
+        for wanted in INCLUDE.findall(text):
+            if wanted not in seen:
+                seen.append(wanted)
+                found = (FOLDER / f"{wanted}.lua").read_text()
+                parts += [included(found), INCLUDE.sub("", found)]
+        return "\n".join(parts)
+
+    own = (FOLDER / f"{name}.lua").read_text()
+    before, body = included(own), INCLUDE.sub("", own)
+    if COUNTS in seen:
+        body = f"local function script()\n{body}\nend\n{WRITE}"
+    text = needed(COMMENT.sub("", before), COMMENT.sub("", body))
+    return lua_filled(text)
+
+
+def needed(libs: str, body: str) -> str:
+    """Leave out what the script never calls: each function costs time in each call."""
+    functions = {found[1]: found[0] for found in FUNCTION.finditer(libs)}
+    wanted: set[str] = set()
+    look = [FUNCTION.sub("", libs), body]
+    while look:
+        named = set(WORD.findall(look.pop())) & functions.keys() - wanted
+        wanted |= named
+        look += [functions[name] for name in named]
+    kept = FUNCTION.sub(lambda found: found[0] if found[1] in wanted else "", libs)
+    return f"{kept}\n{body}"
+
+
+@cache
+def sha(name: str) -> str:
+    """Return the SHA-1 by which Redis knows script `name`; versions live side by side."""
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Run scripts on one client; replies that name an engine error are raised as that error."""
+
+    def __init__(self, client: redis.Redis, prefix: str) -> None:
+        self.client, self.prefix = client, prefix
+        self.rest_s = 0.0
+        self._away_until = 0.0
+        self._asked = threading.local()
+
+    @property
+    def asked(self) -> int:
+        """Count the round trips that this thread has begun."""
+        return int(getattr(self._asked, "times", 0))
+
+    def refuse_while_away(self) -> None:
+        """Fail at once for `rest_s` seconds after a call that did not get through.
+
+        A web process sets it, so that a Redis that hangs costs one request its timeout and not all.
+        Raises: Unreachable.
+        """
+        self._asked.times = self.asked + 1
+        if time.monotonic() < self._away_until:
+            raise errors.Unreachable("Redis cannot be reached: it did not answer a moment ago")
+
+    def note_away(self) -> None:
+        """Remember that a call did not get through."""
+        self._away_until = time.monotonic() + self.rest_s
+
+    def run(self, name: str, *args: Any) -> Any:
+        """Run script `name`; loads it where the server does not know it.
+
+        Raises: Unreachable when the server cannot be reached or refuses to write. A call whose
+        reply was lost may have run: every script is safe to repeat.
+        """
+        self.refuse_while_away()
+        try:
+            return self._evaluate(name, args)
+        except redis.ResponseError as exc:
+            raise _engine_error(exc) from exc
+        except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
+            self.note_away()
+            raise errors.Unreachable(_unreachable(exc)) from exc
+
+    def _evaluate(self, name: str, args: tuple[Any, ...]) -> Any:
+        try:
+            return self._send("EVALSHA", sha(name), 1, self.prefix, *args)
+        except redis.exceptions.NoScriptError:
+            return self._send("EVAL", source(name), 1, self.prefix, *args)
+
+    def _send(self, *command: Any) -> Any:
+        """Send one command on a connection of the pool; what the client wraps around it costs 25 µs."""
+        pool = self.client.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            pool.release(connection)
+
+
+def _unreachable(exc: Exception) -> str:
+    return f"Redis cannot be reached: {exc}"
+
+
+def _engine_error(exc: redis.ResponseError) -> Exception:
+    """Turn an error reply `CODE sentence` into the engine's exception."""
+    within = WITHIN.search(str(exc))
+    text = within[1] if within else str(exc)
+    code, _, sentence = text.partition(" ")
+    known = {
+        "WRONGSTATE": errors.WrongState,
+        "UNKNOWNJOB": errors.UnknownJob,
+        "UNKNOWNQUEUE": errors.UnknownQueue,
+        "LEASELOST": errors.LeaseLost,
+    }
+    if code in known:
+        return known[code](sentence)
+    if isinstance(exc, redis.exceptions.OutOfMemoryError) or code == "OOM":
+        return errors.Unreachable("Redis refuses the call: its memory is full")
+    if (
+        isinstance(exc, REFUSED) or code in REFUSALS
+    ):  # redis-py takes the code of some out of the text
+        return errors.Unreachable(f"Redis refuses the call: {text}")
+    return exc

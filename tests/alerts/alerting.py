@@ -1,0 +1,76 @@
+"""Short ways to make rules and channels, to deliver what waits, and to look at what became of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from driving import run_all
+from waiting import PATIENCE_S
+
+from tasks import database as db
+from tasks import outbox
+from tasks.alerts import rules
+from tasks.alerts.models import AlertChannel, AlertIncident, AlertNotice, AlertRule
+from tasks.engine import JobHuey
+
+
+@dataclass
+class Hook:
+    """What a webhook's server was sent, and how it answers: statuses in turn, the last one stays."""
+
+    url: str = ""
+    answers: list[tuple[int, dict[str, str]]] = field(default_factory=lambda: [(200, {})])
+    got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, body in self.got]
+
+
+def make_rule(measure: str, **given: Any) -> AlertRule:
+    with db.session() as session:
+        name = given.pop("name", f"{measure} rule")
+        return rules.save_rule(
+            session, rules.RuleIn(name=name, measure=measure, **given), "ada@example.org"
+        )
+
+
+def make_mail(*to: str, name: str = "On call") -> AlertChannel:
+    with db.session() as session:
+        given = rules.ChannelIn(name=name, kind="mail", addresses=list(to or ("ops@example.org",)))
+        return rules.save_channel(session, given)[0]
+
+
+def make_hook(
+    url: str, secret: str = "a secret of some length", name: str = "Chat"
+) -> AlertChannel:
+    with db.session() as session:
+        given = rules.ChannelIn(name=name, kind="webhook", url=url, secret=secret)
+        return rules.save_channel(session, given)[0]
+
+
+def rule_of(rule: AlertRule) -> AlertRule:
+    with db.reading() as session:
+        found = session.get(AlertRule, rule.id)
+        assert found is not None
+        return found
+
+
+def every(model: Any) -> list[Any]:
+    with db.reading() as session:
+        return list(session.query(model).order_by(model.id))
+
+
+def incidents() -> list[AlertIncident]:
+    return every(AlertIncident)
+
+
+def notices() -> list[AlertNotice]:
+    return every(AlertNotice)
+
+
+def deliver(huey: JobHuey) -> list[str]:
+    """Run what waits: the jobs of notices. Returns: their ids."""
+    assert outbox.settle(PATIENCE_S)
+    return run_all(huey)

@@ -1,0 +1,172 @@
+"""Every page in light and dark, looked at by axe: WCAG 2.2 AA and good practice, nothing found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from alerting import make_mail, make_rule
+from axe_playwright_python.base import AXE_SCRIPT
+from driving import run_one
+from playwright.sync_api import Page, expect
+
+from dashboard.views import PAGES
+from tasks import database, emails
+from tasks.alerts.evaluation import settle
+from tasks.alerts.measures import Seen
+from tasks.database import utcnow
+from tasks.engine import JobFilter, JobHuey, Permanent
+from tasks.engine.periodic import fire_due
+
+pytestmark = pytest.mark.browser
+RULES = {
+    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    "resultTypes": ["violations"],
+    "rules": {"color-contrast": {"enabled": False}},  # by COLOURS, in both themes
+}
+COLOURS = {"runOnly": {"type": "rule", "values": ["color-contrast"]}, "resultTypes": ["violations"]}
+WIDTHS = (320, 390, 640, 720, 960, 1280, 2560)  # 640 is 1280 at 200 %
+PARTS = 4  # so that two workers share the pages
+_tasks: dict[str, Any] = {}
+
+
+@pytest.fixture
+def addresses(huey: JobHuey) -> list[str]:
+    """Fill the dashboard with one of each thing; return every page's address."""
+    if not _tasks:
+
+        @huey.task(name="demo.breaks", queue="maintenance")
+        def breaks(course: str, seats: int = 1) -> str:
+            raise Permanent(f"there is no course {course}")
+
+        _tasks["breaks"] = breaks
+    failed, other = (str(_tasks["breaks"](name, seats=3).id) for name in ("logic", "algebra"))
+    run_one(huey)
+    run_one(huey)
+    data = {"name": "Ada", "course": "Logic"}
+    mail = emails.send(emails.Message(type="welcome", to="ada@example.org", data=data))
+    operation = huey.commands.start_operation("retry", ids=[other], by="ada@example.org")
+    search = huey.commands.start_operation("search", filter=JobFilter(text="logic"), by="ada")
+    huey.commands.step_operations()
+    huey.commands.pause("sync", by="ada@example.org", reason="Moodle upgrade")
+    fire_due(huey, huey.reads.now_ms() - 3_600_000)  # an hour with no worker: missed ticks
+    batch = huey.batch([_tasks["breaks"].s("greek")], name="import", by="ada@example.org")
+    run_one(huey)
+    rule = make_rule(
+        "waiting", name="Backlog", threshold=10, for_minutes=0, channels=[make_mail().id]
+    )
+    with database.session() as session:
+        settle(session, rule.id, Seen(11), utcnow())
+    make_rule("failed_share", name="Jobs fail", severity="critical")
+    groups = [f"/errors/{group.id}" for group in huey.reads.error_groups().items][:1]
+    return [
+        *(page.address for page in PAGES), *groups, "/help", "/jobs?status=failed", f"/jobs/{failed}",
+        f"/jobs/{failed}/edit", "/jobs/new", f"/jobs/new?from={failed}",
+        f"/jobs/compare?a={failed}&b={other}", "/queues/email", "/queues/sync", "/queues/maintenance/empty", "/tasks/tasks.emails.deliver_email",
+        f"/tasks/{huey.reads.job(failed).task}", "/kpis?range=1h", "/periodic/tasks.reminders.scan", f"/batches/{batch}", f"/emails/{mail.email_id}",
+        f"/operations/{operation.id}", "/operations/new?kind=retry&status=failed",
+        "/alerts/new", "/alerts/new?measure=failed_share", f"/alerts/{rule.id}", f"/alerts/{rule.id}/delete",
+        "/alerts/history", "/alerts/channels/new?kind=webhook", "/alerts/channels/1",
+        f"/operations/{search.id}", f"/jobs/{failed}?at=1&in=status%3Dfailed",
+    ]  # fmt: skip
+
+
+# Asked for what it found alone, not for all that it looked at.
+RUN = """async ([where, rules]) => (await axe.run(where, rules)).violations.flatMap(
+  (fault) => fault.nodes.slice(0, 3).map(
+    (node) => `${fault.id}: ${node.target} ${(node.failureSummary ?? "").slice(0, 160)}`))"""
+
+
+def faults(page: Page, rules: dict[str, Any], where: str = "html") -> list[str]:
+    """Return what axe finds on the page as it stands, one line a node."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    found: list[str] = page.evaluate(RUN, [where, rules])
+    return found
+
+
+def opened(page: Page, path: str) -> None:
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.status < 400, path
+
+
+def scrolls_sideways(page: Page) -> list[str]:
+    """Return the widths at which the page is wider than its window."""
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        needs = page.evaluate("document.documentElement.scrollWidth")
+        found += [f"{width} wide: scrolls sideways, it needs {needs}"] if needs > width else []
+    page.set_viewport_size({"width": 1280, "height": 800})
+    return found
+
+
+@pytest.mark.slow(reason="axe takes half a second a page")
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_page_is_well_in_light_and_dark_and_at_any_width(
+    page: Page, addresses: list[str], part: int
+) -> None:
+    """The frame around a page is the same everywhere: its colours are looked at once."""
+    page.emulate_media(reduced_motion="reduce")
+    found: dict[str, list[str]] = {}
+    for path in addresses[part::PARTS]:
+        page.emulate_media(color_scheme="light")
+        opened(page, path)
+        seen, where = faults(page, RULES), "html" if path == addresses[part] else "#main"
+        for scheme in ("light", "dark"):  # the same page: only its colours differ
+            page.emulate_media(color_scheme=scheme)
+            seen += [f"{scheme}: {fault}" for fault in faults(page, COLOURS, where)]
+        if seen := seen + scrolls_sideways(page):
+            found[path] = seen
+    assert found == {}
+
+
+def test_what_is_wrong_is_found(page: Page) -> None:
+    page.goto("/queues")
+    page.evaluate("""document.querySelector("#main").insertAdjacentHTML("beforeend",
+      "<img src=/x><p id=pale>pale</p>");
+      document.body.insertAdjacentHTML("beforeend", "<i id=wide></i>");
+      pale.style.color = "var(--bg)";
+      Object.assign(wide.style, {position: "absolute", top: 0, left: 0, width: "3000px", height: "9px"})""")
+    rules = [line.partition(":")[0] for line in faults(page, RULES)]
+    assert rules == ["image-alt"]
+    assert len(faults(page, COLOURS, "#main")) == 1
+    assert len(scrolls_sideways(page)) == len(WIDTHS)
+
+
+def test_axe_finds_nothing_on_the_pages_that_stand_alone(
+    chromium: Any, address: str, page: Page
+) -> None:
+    context = chromium.new_context(base_url=address)
+    alone = context.new_page()
+    for path in ("/login", "/setup/none"):
+        alone.goto(path)
+        assert faults(alone, RULES) + faults(alone, COLOURS) == [], path
+    context.close()
+
+
+def test_every_page_is_reached_and_used_by_keyboard_alone(page: Page, huey: JobHuey) -> None:
+    page.goto("/queues")
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == "Pause":
+            break
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineWidth")
+    assert outline == "2px"
+    page.keyboard.press("Enter")
+    expect(page.locator(".toast")).to_contain_text("is paused")
+
+
+def test_nothing_moves_for_those_who_ask_for_stillness(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    page.goto("/")
+    moving = page.evaluate(
+        "[...document.querySelectorAll('*')].filter(n => {const s = getComputedStyle(n);"
+        " return s.animationName !== 'none' || parseFloat(s.transitionDuration) > 0}).length"
+    )
+    assert moving == 0

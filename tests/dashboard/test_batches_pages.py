@@ -1,0 +1,93 @@
+"""Batches on their pages and in the API: by state, failed first, retried as an operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from browsing import Browser
+from driving import run_all
+from flask import Flask
+
+from dashboard import auth
+from tasks.engine import JobHuey, Permanent, State
+
+_tasks: dict[str, Any] = {}
+
+
+@pytest.fixture
+def part(huey: JobHuey) -> Any:
+    if not _tasks:
+
+        @huey.task(name="demo.part", queue="maintenance")
+        def part(how: str = "well") -> str:
+            if how == "failed":
+                raise Permanent("the door is <locked>")
+            return how
+
+        _tasks["part"] = part
+    return _tasks["part"]
+
+
+@pytest.fixture
+def batch_id(huey: JobHuey, part: Any) -> str:
+    """Return a batch of four: two completed, one failed, one for later."""
+    calls = [part.s(), part.s("failed"), part.s(), part.s(delay=3600)]
+    made = huey.batch(calls, name="monthly import", by="ada", callback=part.s())
+    run_all(huey)
+    return made
+
+
+def test_the_list_says_how_far_each_is(admin: Browser, batch_id: str) -> None:
+    page = admin.get("/batches").text
+    assert "monthly import" in page
+    assert "1 open, 0 ended" in page
+    assert 'aria-label="75 per cent"' in page
+
+
+def test_a_page_of_its_own_shows_members_by_state_and_the_failed_ones(
+    admin: Browser, batch_id: str
+) -> None:
+    page = admin.get(f"/batches/{batch_id}").text
+    assert "3 of 4 ended" in page
+    assert "the door is &lt;locked&gt;" in page
+    assert f"/jobs?q=batch:{batch_id}&amp;status=failed" in page or f"batch%3A{batch_id}" in page
+    assert "Retry 1 failed" in page
+    assert "Cancel the other 1" in page
+    assert admin.get("/batches/nope").status_code == 404
+
+
+def test_what_failed_is_retried_and_the_rest_cancelled_as_operations(
+    admin: Browser, huey: JobHuey, batch_id: str
+) -> None:
+    answer = admin.post(f"/batches/{batch_id}/retry")
+    assert answer.location.startswith("/operations/")
+    while huey.commands.step_operations():
+        pass
+    batch = huey.reads.batch(batch_id)
+    assert (batch.counts[State.WAITING], batch.counts[State.FAILED]) == (1, 0)
+    admin.post(f"/batches/{batch_id}/cancel")
+    while huey.commands.step_operations():
+        pass
+    batch = huey.reads.batch(batch_id)
+    assert batch.counts[State.CANCELLED] == 2
+    assert batch.callback_job is not None
+    assert f'href="/jobs/{batch.callback_job}"' in admin.get(f"/batches/{batch_id}").text
+
+
+def test_a_viewer_may_only_look(enter: Callable[[str], Browser], batch_id: str) -> None:
+    viewer = enter("viewer")
+    assert "disabled" in viewer.get(f"/batches/{batch_id}").text
+    assert viewer.post(f"/batches/{batch_id}/retry").status_code == 403
+
+
+def test_the_api_says_the_same(app: Flask, admin: Browser, batch_id: str) -> None:
+    token, _ = auth.create_token("robot", "viewer", "admin@example.org")
+    client, bearer = app.test_client(), {"Authorization": f"Bearer {token}"}
+    (item,) = client.get("/api/admin/batches?limit=5", headers=bearer).json["items"]
+    assert (item["id"], item["progress"], item["counts"]["failed"]) == (batch_id, 75, 1)
+    one = client.get(f"/api/admin/batches/{batch_id}", headers=bearer).json
+    assert (one["name"], one["total"], one["adding"]) == ("monthly import", 4, False)
+    assert client.get("/api/admin/batches/nope", headers=bearer).status_code == 404
+    assert client.get("/api/admin/batches?limit=0", headers=bearer).status_code == 422

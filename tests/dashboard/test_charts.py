@@ -1,0 +1,93 @@
+"""Charts are numbers here: inside their frame, true to the figures, calm where nothing is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from dashboard import charts
+from tasks.engine.records import Attempt, Minute
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def hour(**figures: Sequence[int]) -> list[Minute]:
+    return [
+        Minute(
+            at=NOON + timedelta(minutes=n),
+            **{name: values[n % len(values)] for name, values in figures.items()},
+        )
+        for n in range(60)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("top", "shown"), [(0, 1), (1, 1), (3, 4), (7, 10), (11, 20), (401, 500), (999_999, 1_000_000)]
+)
+def test_an_axis_ends_at_a_round_number(top: float, shown: int) -> None:
+    assert charts.nice(top) == shown
+
+
+@pytest.mark.parametrize(
+    "minutes",
+    [[], hour(), hour(completed=[1]), hour(completed=[0, 900_000], failed=[3], retried=[1, 2, 3])],
+    ids=["no minute", "an empty hour", "one a minute", "many"],
+)
+def test_bars_stay_inside_their_frame(minutes: list[Minute]) -> None:
+    for chart in (charts.throughput(minutes), charts.bars(minutes)):
+        for rect in chart.rects:
+            assert rect.x >= 0
+            assert rect.x + rect.w <= chart.width + 0.1
+            assert rect.y >= 0
+            assert rect.y + rect.h <= chart.height + 0.1
+            assert rect.h > 0
+
+
+def test_a_single_failure_among_many_is_seen() -> None:
+    minutes = hour(completed=[5000])
+    minutes[59] = Minute(at=minutes[59].at, completed=5000, failed=1)
+    failed = [rect for rect in charts.throughput(minutes).rects if rect.kind == "f"]
+    assert len(failed) == 1
+    assert failed[0].h >= 1
+
+
+def test_a_bar_says_its_minute_and_figures() -> None:
+    chart = charts.throughput(hour(completed=[3], failed=[1], retried=[2]))
+    assert chart.rects[0].title == "12:00: 3 completed, 2 retried, 1 failed"
+    assert chart.summary == "180 completed and 60 failed in 60 minutes"
+
+
+def test_twice_the_jobs_are_twice_as_high() -> None:
+    heights = [
+        rect.h for rect in charts.throughput(hour(completed=[100, 200])).rects if rect.kind == "b"
+    ]
+    assert heights[1] == pytest.approx(2 * heights[0], rel=0.02)
+
+
+def test_a_small_line_leaves_out_what_nobody_measured() -> None:
+    chart = charts.line([1, None, 3, 2])
+    assert len(chart.points.split()) == 3
+    assert charts.line([]).points == ""
+    assert charts.line([None, None]).points == ""
+
+
+@pytest.mark.parametrize("ran_s", [0, 0.001, 600])
+def test_a_jobs_life_shows_each_attempt_inside_its_bar(ran_s: float) -> None:
+    tries = [
+        Attempt(number=n, run=1, started_at=NOON + timedelta(minutes=10 * n), worker="w",
+                finished_at=NOON + timedelta(minutes=10 * n, seconds=ran_s), outcome="retrying")
+        for n in range(4)
+    ]  # fmt: skip
+    end = tries[-1].finished_at
+    spans = charts.life(tries, NOON, end)
+    assert len(spans) == 4
+    for span in spans:
+        assert span.w >= 5
+        assert 0 <= span.x <= 700 - span.w + 0.1
+
+
+def test_a_life_without_an_attempt_has_no_spans() -> None:
+    assert charts.life([], NOON, NOON) == []
+    assert charts.life([], None, None) == []

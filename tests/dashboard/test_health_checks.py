@@ -1,0 +1,126 @@
+"""Health: a queue that nobody serves, workers of two versions, a database that does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from browsing import Browser
+from flask import Flask
+from sqlalchemy.exc import OperationalError
+
+from dashboard import health
+from tasks import database as db
+from tasks.engine import JobHuey
+from tasks.engine.ids import new_id
+from tasks.engine.leases import Lease
+from tasks.maintenance import clean_up
+
+
+@pytest.fixture
+def worker(huey: JobHuey) -> Iterator[Lease]:
+    """Return the lease of a live worker that serves every queue."""
+    huey.lease.info["version"] = "1.1"
+    huey.lease.beat()
+    yield huey.lease
+    huey.lease.close()
+    huey._dispatch = None
+
+
+def serve_only(lease: Lease, *queues: str) -> None:
+    """Let a worker say that it serves these, as one started with WORKER_QUEUES does."""
+    lease.info["queues"] = ",".join(queues)
+    lease.beat()
+
+
+def beside(huey: JobHuey, version: str) -> Lease:
+    """Let a worker of another version live beside."""
+    other = Lease(huey.storage, lease_s=10, beat_s=2)
+    other.info["version"] = version
+    other.beat()
+    return other
+
+
+def told(huey: JobHuey, name: str) -> list[health.Check]:
+    """Return what a fresh view says is not well under a name."""
+    return [check for check in health.Watch(huey).view().troubles if check.name == name]
+
+
+def test_jobs_in_a_queue_that_no_live_worker_takes_are_said(
+    app: Flask, huey: JobHuey, worker: Lease
+) -> None:
+    with app.app_context():
+        clean_up()
+        assert told(huey, "unserved") == []
+        serve_only(worker, "email", "payments")
+        (check,) = told(huey, "unserved")
+        assert (check.status, check.value, check.grave) == ("degraded", 1, True)
+        assert check.sentence == "Nobody serves maintenance, 1 job waits"
+        assert check.address == "/jobs?status=waiting&q=queue:maintenance"
+        add(huey, "sync")
+        assert told(huey, "unserved")[0].sentence == "Nobody serves sync and maintenance, 2 jobs wait"  # fmt: skip
+
+
+def add(huey: JobHuey, queue: str) -> None:
+    huey.storage.add([({"id": new_id(), "q": queue, "t": "gone", "p": 0, "m": 1}, b"{}")])
+
+
+def test_a_quiet_worker_serves_nothing_and_a_paused_queue_is_said_as_paused(
+    app: Flask, huey: JobHuey, worker: Lease
+) -> None:
+    with app.app_context():
+        clean_up()
+        huey.commands.quiet(worker.proc)
+        assert told(huey, "unserved")[0].value == 1
+        huey.commands.pause("maintenance")
+        assert told(huey, "unserved") == []
+
+
+def test_without_a_worker_that_alone_is_said(app: Flask, huey: JobHuey) -> None:
+    with app.app_context():
+        clean_up()
+        assert told(huey, "unserved") == []
+        assert told(huey, "workers")
+
+
+def test_the_overview_says_it_first_with_the_queues_and_both_ways_on(
+    admin: Browser, app: Flask, huey: JobHuey, worker: Lease
+) -> None:
+    clean_up()
+    serve_only(worker, "email")
+    app.extensions["watch"].forget()
+    page = admin.get("/").text
+    assert '<div class="status" data-kind="bad"' in page
+    assert "<strong>Nobody serves maintenance, 1 job waits</strong>" in page
+    assert '<a class="button primary" href="/workers">Show workers</a>' in page
+    assert "/jobs?status=waiting&amp;q=queue:maintenance" in page
+    assert "Nobody serves it" in admin.get("/queues").text
+    assert "<strong>Nobody serves maintenance, 1 job waits</strong>" in admin.get("/workers").text
+    checks = {c["name"]: c for c in admin.get("/api/admin/queues/health").json["checks"]}
+    assert checks["unserved"]["detail"].startswith("No live worker takes jobs of maintenance")
+
+
+def test_workers_of_two_versions_are_told_apart(app: Flask, huey: JobHuey, worker: Lease) -> None:
+    with app.app_context():
+        assert told(huey, "versions") == []
+        other = beside(huey, "1.2")
+        try:
+            (check,) = told(huey, "versions")
+            assert check.sentence == "1 of 2 workers runs another version than 1.2, which started last"  # fmt: skip
+            assert check.detail == "Live workers by version: 1.2 (1) and 1.1 (1)"
+            assert (check.status, check.address) == ("degraded", "/workers")
+        finally:
+            other.close()
+
+
+def test_only_a_database_that_does_not_answer_is_forgiven() -> None:
+    def away() -> int:
+        raise OperationalError("SELECT 1", {}, Exception("no such host"))
+
+    def wrong() -> int:
+        raise TypeError("a fault of ours")
+
+    assert db.unless_away(lambda: 7, 0) == 7
+    assert db.unless_away(away, 0) == 0
+    with pytest.raises(TypeError):
+        db.unless_away(wrong, 0)

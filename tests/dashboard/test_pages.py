@@ -1,0 +1,406 @@
+"""Pages: fragment or whole, 304, filters in the address, acts and their audit, Redis away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import Browser
+from driving import run_one
+from flask import Flask
+from sqlalchemy import select, update
+from waiting import wait_until
+
+from dashboard import pages
+from dashboard.models import AuditEntry
+from dashboard.views import PAGES
+from tasks import database as db
+from tasks import outbox
+from tasks.database import utcnow
+from tasks.emails import Message, send
+from tasks.engine import JobHuey, Permanent, State
+
+FRAGMENT = {"HX-Request": "true"}
+_tasks: dict[str, Any] = {}
+
+
+@pytest.fixture
+def ends(huey: JobHuey) -> Any:
+    """Return a task that ends as it is told."""
+    if not _tasks:
+
+        @huey.task(name="demo.ends", queue="maintenance")
+        def ends(how: str = "well") -> str:
+            if how == "failed":
+                raise Permanent("the door is <locked>")
+            return how
+
+        _tasks["ends"] = ends
+    return _tasks["ends"]
+
+
+@pytest.fixture
+def failed(huey: JobHuey, ends: Any) -> str:
+    job_id = str(ends("failed").id)
+    run_one(huey)
+    return job_id
+
+
+def audit() -> list[tuple[str, str, str]]:
+    with db.reading() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.action != "sign_in"))
+        return [(row.action, row.target, row.outcome) for row in rows]
+
+
+def etag(page: str) -> str:
+    found = re.search(r'id="live"[^>]* data-etag="([0-9a-f]+)"', page)
+    assert found, "the page has a polled region with its etag"
+    return found[1]
+
+
+def test_no_template_asks_for_its_region_in_another_way_than_the_macro(app: Flask) -> None:
+    folder = Path(app.root_path) / "templates"
+    for file in folder.glob("*.html"):
+        text = file.read_text()
+        assert "data-poll" not in text, file.name
+        assert file.name == "_macros.html" or "hx-trigger" not in text, file.name
+
+
+LIVE = ("/", "/queues", "/tasks", "/workers", "/periodic", "/operations", "/queues/email")
+
+
+@pytest.mark.parametrize("address", LIVE)
+def test_a_region_answers_304_while_its_figures_are_the_same(admin: Browser, address: str) -> None:
+    whole = admin.get(address)
+    part = admin.get(address, headers=FRAGMENT)
+    assert "<html" in whole.text
+    assert "<html" not in part.text
+    assert 'id="live"' in part.text
+    assert "HX-Request" in part.headers["Vary"]
+
+    def asked_again() -> tuple[int, bytes]:
+        tag = etag(admin.get(address, headers=FRAGMENT).text)
+        again = admin.get(address, headers={**FRAGMENT, "If-None-Match": f'"{tag}"'})
+        return again.status_code, again.data
+
+    # A worker of an earlier test may beat between the two: that is a figure which changed.
+    wait_until(lambda: asked_again() == (304, b""), what="an unchanged region answers 304")
+
+
+def test_a_whole_page_is_never_304(admin: Browser) -> None:
+    tag = etag(admin.get("/queues").text)
+    assert admin.get("/queues", headers={"If-None-Match": f'"{tag}"'}).status_code == 200
+
+
+def test_a_region_answers_anew_when_a_figure_changed(admin: Browser, app: Flask, ends: Any) -> None:
+    tag = etag(admin.get("/queues", headers=FRAGMENT).text)
+    ends()
+    app.extensions["watch"]._made = 0.0  # the next second
+    answer = admin.get("/queues", headers={**FRAGMENT, "If-None-Match": f'"{tag}"'})
+    assert answer.status_code == 200
+    assert etag(answer.text) != tag
+
+
+@pytest.mark.parametrize("address", ["/", "/queues", "/queues/email", "/workers", "/periodic"])
+def test_what_one_tab_has_read_another_does_not_read_again(
+    admin: Browser, app: Flask, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    watch = app.extensions["watch"]
+    monkeypatch.setattr(watch, "view", partial(watch.view, max_age_s=3600))
+    assert ", 0 Redis calls" not in admin.get(address).text
+    assert ", 0 Redis calls" in admin.get(address).text
+    watch.forget()
+    assert ", 0 Redis calls" not in admin.get(address).text
+
+
+def test_the_table_stands_still_and_counts_what_is_new(admin: Browser, ends: Any) -> None:
+    ends()
+    page = admin.get("/jobs").text
+    fresh = re.search(r'hx-get="(/jobs\?fresh=\d+)"', page)
+    assert fresh
+    assert "up to date" in admin.get(fresh[1], headers=FRAGMENT).text.lower()
+    ends()
+    ends()
+    assert "2" in re.sub(r"<[^>]+>", "", admin.get(fresh[1], headers=FRAGMENT).text)
+
+
+def test_filters_live_in_the_address(admin: Browser, failed: str, ends: Any) -> None:
+    other = ends("well").id
+    shown = admin.get("/jobs?status=failed&queue=maintenance&task=demo.ends").text
+    assert failed in shown
+    assert other not in shown
+    assert failed not in admin.get("/jobs?status=failed&queue=email").text
+    assert failed in admin.get("/jobs?q=locked").text
+    assert 'value="locked"' in admin.get("/jobs?q=locked").text
+
+
+@pytest.mark.parametrize(
+    "query", ["status=nonsense", "since=yesterday-ish", "limit=9999", "cursor=%00", "cursor=zz", "queue=nope", "fresh=x",
+              "task=" + "x" * 500, "q=" + "x" * 3000, "sort=up"],
+)  # fmt: skip
+def test_a_wrong_filter_is_told_and_never_a_fault(admin: Browser, query: str) -> None:
+    answer = admin.get(f"/jobs?{query}")
+    assert answer.status_code < 500, answer.text
+
+
+def test_older_and_newer_walk_through_all_jobs_once(admin: Browser, ends: Any) -> None:
+    made = {ends(f"n{n}").id for n in range(7)}
+    seen: list[str] = []
+    address: str | None = "/jobs?limit=3"
+    pages = 0
+    while address:
+        page = admin.get(address).text
+        seen += re.findall(r'name="id" value="([^"]+)"', page) or re.findall(
+            r'<tr data-href="/jobs/([^"]+)"', page
+        )
+        older = re.search(r'rel="next" href="([^"]+)"', page)
+        address = older[1].replace("&amp;", "&") if older else None
+        pages += 1
+    assert sorted(seen) == sorted(made)
+    assert pages == 3
+
+
+def test_an_id_and_an_address_in_the_search_lead_there_at_once(admin: Browser, failed: str) -> None:
+    assert admin.get(f"/jobs?q={failed}").location == f"/jobs/{failed}"
+    assert admin.get("/jobs?q=ada@example.org").location == "/jobs?q=to:ada@example.org"
+    send(Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Sums"}))
+    assert admin.get("/jobs?q=ada@example.org").location == "/emails?to=ada@example.org"
+
+
+def test_a_failed_job_explains_itself(admin: Browser, failed: str) -> None:
+    page = admin.get(f"/jobs/{failed}").text
+    assert "Permanent: the door is &lt;locked&gt;" in page
+    assert "It will not run again by itself" in page
+    assert "Attempt 1" in page
+    assert "Traceback" in page or "traceback" in page
+
+
+def test_retry_runs_again_and_stands_in_audit_and_timeline(
+    admin: Browser, failed: str, huey: JobHuey
+) -> None:
+    answer = admin.post(f"/jobs/{failed}/retry")
+    assert (answer.status_code, answer.location) == (303, f"/jobs/{failed}")
+    assert huey.reads.job(failed).state is State.WAITING
+    page = admin.get(f"/jobs/{failed}").text
+    assert f"Job {failed} retried" in page
+    assert "admin@example.org</b> retried it" in page
+    assert audit() == [("retry", failed, "done")]
+
+
+def test_an_act_that_the_state_forbids_is_refused_with_the_reason(
+    admin: Browser, failed: str
+) -> None:
+    admin.post(f"/jobs/{failed}/cancel")
+    page = admin.get(f"/jobs/{failed}").text
+    assert 'data-kind="bad"' in page
+    assert "Nothing cancelled: the job is failed" in page or "is failed" in page
+
+
+def test_a_viewer_sees_buttons_off_and_is_refused_all_the_same(
+    enter: Callable[[str], Browser], failed: str, huey: JobHuey
+) -> None:
+    viewer = enter("viewer")
+    button = re.search(r"<button[^>]*>(?:(?!</button>).)*Retry", viewer.get(f"/jobs/{failed}").text)
+    assert button
+    assert 'disabled aria-describedby="onlooker"' in button[0]
+    assert "Acts need the role operator or admin" in viewer.get("/queues").text
+    assert viewer.post(f"/jobs/{failed}/retry").status_code == 403
+    assert huey.reads.job(failed).state is State.FAILED
+    assert audit() == [("retry", failed, "refused")]
+
+
+def test_ticked_jobs_become_an_operation_that_ends(
+    admin: Browser, failed: str, huey: JobHuey
+) -> None:
+    answer = admin.post("/jobs/bulk", {"kind": "retry", "id": failed, "status": "failed"})
+    assert answer.location.startswith("/operations/")
+    assert "Retry 1 job" in admin.get(answer.location).text
+    huey.commands.step_operations()  # as the worker does that has just run the job
+    assert huey.reads.operation(answer.location.rsplit("/", 1)[1]).state == "done"
+    assert huey.reads.job(failed).state is State.WAITING
+
+
+def test_acting_on_all_that_match_asks_once_more_with_the_count(
+    admin: Browser, huey: JobHuey, ends: Any
+) -> None:
+    for _ in range(3):
+        ends("failed")
+        run_one(huey)
+    asked = admin.get("/operations/new?kind=delete&status=failed").text
+    assert "Delete 3 jobs" in asked
+    assert "do not come back" in asked
+    answer = admin.post("/operations", {"kind": "delete", "status": "failed", "reason": "old"})
+    admin.get(answer.location)
+    huey.commands.step_operations()  # as the worker does that has just run the jobs
+    assert huey.reads.snapshot().totals[State.FAILED] == 0
+    assert audit()[-1] == ("bulk", "delete", "done")
+
+
+def test_a_paused_queue_is_said_on_every_page_until_it_is_resumed(
+    admin: Browser, app: Flask, huey: JobHuey
+) -> None:
+    admin.post("/queues/email/pause", {"reason": "provider works", "for": "15m"})
+    assert huey.reads.queue("email").paused
+    app.extensions["watch"]._made = 0.0
+    for page in PAGES:
+        shown = admin.get(page.address).text
+        assert "email is paused by admin@example.org" in shown, page.address
+    admin.post("/queues/email/resume")
+    assert not huey.reads.queue("email").paused
+    assert [row[0] for row in audit()] == ["pause", "resume"]
+
+
+def test_a_queue_that_is_none_is_404(admin: Browser) -> None:
+    assert admin.get("/queues/nope").status_code == 404
+
+
+def test_a_job_that_is_none_is_404_and_says_why(admin: Browser) -> None:
+    answer = admin.get("/jobs/01J0000000000000000000000A")
+    assert answer.status_code == 404
+    assert "retention" in answer.text
+
+
+def test_a_form_that_htmx_posted_gets_the_whole_page_and_its_faults_as_text(
+    admin: Browser, failed: str
+) -> None:
+    boosted = {**FRAGMENT, "HX-Boosted": "true"}
+    assert 'id="main"' in admin.get("/queues", headers=boosted).text
+    answer = admin.post("/jobs/01J0000000000000000000000A/retry", headers=boosted)
+    assert (answer.status_code, answer.mimetype) == (404, "text/plain")
+    assert "there is no job" in answer.text
+
+
+def test_help_names_every_state_and_role_and_switches_keys_off(admin: Browser) -> None:
+    page = admin.get("/help").text
+    for word in (*State, "viewer", "operator", "admin"):
+        assert word in page, word
+    assert "Switch single keys off" in page
+    admin.post("/keys", {"keys": "off", "next": "/help"})
+    assert 'data-keys="off"' in admin.get("/").text
+
+
+def test_a_dear_answer_asks_to_come_back_later(
+    admin: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "SLOW_S", 60.0)
+    assert "Retry-After" not in admin.get("/queues", headers=FRAGMENT).headers
+    monkeypatch.setattr(pages, "SLOW_S", 0.0)
+    waited = admin.get("/queues", headers=FRAGMENT).headers["Retry-After"]
+    assert 1 <= int(waited) <= 60
+
+
+def test_every_sample_of_every_mail_can_be_looked_at(admin: Browser) -> None:
+    from tasks.mailer.messages import MESSAGES, NAMES
+
+    for row in MESSAGES:
+        for sample in NAMES:
+            page = admin.get(f"/emails/preview?type={row.name}&sample={sample}")
+            assert "<iframe" in page.text
+            assert "sandbox" in page.text
+            body = admin.get(f"/emails/preview/body?type={row.name}&sample={sample}")
+            assert body.status_code == 200
+            assert body.headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+            assert "<script" not in body.text
+
+
+@pytest.mark.parametrize("query", ["type=nope", "sample=nope", "type=" + "x" * 300])
+def test_a_preview_of_nothing_is_told(admin: Browser, query: str) -> None:
+    for address in ("/emails/preview", "/emails/preview/body"):
+        assert 400 <= admin.get(f"{address}?{query}").status_code < 500
+
+
+def test_an_address_is_suppressed_and_lifted(admin: Browser) -> None:
+    admin.post("/emails/suppressions/suppress", {"address": "ada@example.org", "reason": "asked"})
+    assert "ada@example.org" in admin.get("/emails/suppressions").text
+    assert "is suppressed since" in admin.get("/emails?to=ada@example.org").text
+    admin.post("/emails/suppressions/lift", {"address": "ada@example.org"})
+    assert "No address is suppressed" in admin.get("/emails/suppressions").text
+    assert [row[0] for row in audit()] == ["suppress", "lift"]
+
+
+def test_the_audit_is_filtered_by_person_act_and_target(admin: Browser, failed: str) -> None:
+    admin.post(f"/jobs/{failed}/retry")
+    for query in (f"target={failed}", "who=admin@example.org", "action=retry"):
+        assert failed in admin.get(f"/audit?{query}").text
+    assert "No act matches" in admin.get("/audit?who=nobody").text
+
+
+def test_a_page_shows_what_it_cost(admin: Browser) -> None:
+    foot = admin.get("/queues").text.split('<footer class="foot">')[1]
+    assert re.search(r"\d+ ms server, \d+ Redis calls?", foot)
+    assert re.search(r"data as of \d\d:\d\d:\d\d", foot)
+
+
+# Redis away
+
+
+@pytest.fixture
+def outage(admin: Browser, app: Flask, redis_server: Any) -> Any:
+    """Stop Redis under a signed-in dashboard that has seen it."""
+    admin.get("/")
+    redis_server.stop()
+    app.extensions["watch"]._made = 0.0
+    return redis_server
+
+
+def test_every_page_answers_and_says_that_redis_is_away(outage: Any, admin: Browser) -> None:
+    for page in PAGES:
+        answer = admin.get(page.address)
+        assert answer.status_code in (200, 503), page.address
+        assert "Redis unreachable since" in answer.text, page.address
+        assert "Traceback" not in answer.text
+
+
+def test_with_redis_away_a_mail_waits_in_the_outbox_and_is_shown(
+    outage: Any, admin: Browser
+) -> None:
+    queued = send(
+        Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
+    )
+    assert outbox.waiting()[0] == 1
+    assert queued.job_id in admin.get("/jobs").text
+    shown = admin.get(f"/jobs/{queued.job_id}")
+    assert "In the outbox since" in shown.text
+    assert "ada@example.org" in admin.get("/emails?to=ada@example.org").text
+
+
+def test_a_job_that_may_have_been_pushed_a_day_ago_waits_for_an_operator_who_runs_it(
+    outage: Any, admin: Browser, redis_server: Any
+) -> None:
+    queued = send(
+        Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
+    )
+    with db.session() as session:
+        session.execute(update(outbox.OutboxRow).values(pushed_at=utcnow() - timedelta(days=2)))
+    redis_server.start()
+    shown = admin.get(f"/jobs/{queued.job_id}").text
+    assert "look whether it ran, then run or cancel it" in shown
+    admin.post(f"/jobs/{queued.job_id}/run_now", {})
+    assert ("run_now", queued.job_id, "done") in audit()
+    wait_until(lambda: outbox.waiting()[0] == 0)
+    assert admin.get(f"/jobs/{queued.job_id}").status_code == 200
+
+
+def test_with_redis_away_signing_in_and_out_work(outage: Any, app: Flask) -> None:
+    other = Browser(app)
+    assert other.sign_in("viewer@example.org").status_code == 303
+    assert other.get("/audit").status_code == 200
+    assert other.post("/logout").status_code == 303
+
+
+def test_with_redis_away_an_act_changes_nothing_and_says_so(outage: Any, admin: Browser) -> None:
+    admin.post("/queues/email/pause", {"next": "/audit"})
+    page = admin.get("/audit").text
+    assert 'data-kind="bad"' in page
+    assert ("pause", "email", "failed") in audit()
+
+
+def test_the_page_heals_when_redis_is_back(outage: Any, admin: Browser) -> None:
+    assert "Redis unreachable" in admin.get("/").text
+    outage.start()
+    wait_until(lambda: "Redis unreachable" not in admin.get("/").text, what="the page is well")

@@ -1,0 +1,291 @@
+"""What app.js does in a real browser: regions are polled, tables stand still, keys and boxes work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tasks.engine import JobHuey
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def cancelled(huey: JobHuey) -> Callable[[int], list[str]]:
+    """Make so many cancelled jobs, which can be ticked."""
+    from tasks.maintenance import clean_up
+
+    def make(many: int) -> list[str]:
+        ids = [clean_up.schedule(delay=3600).id for _ in range(many)]
+        huey.commands.cancel(ids)
+        return ids
+
+    return make
+
+
+@pytest.fixture
+def hasten(page: Page) -> Callable[[], None]:
+    """Let some seconds of the page's clock pass, in which each region is asked for."""
+    page.clock.install()
+    return lambda: page.clock.run_for(8000)
+
+
+def test_the_overview_shows_a_new_job_by_itself(
+    page: Page, cancelled: Callable[[int], list[str]], hasten: Callable[[], None]
+) -> None:
+    page.goto("/")
+    counter = page.locator(".counter", has_text="cancelled").locator("b")
+    expect(counter).to_have_text("0")
+    cancelled(1)
+    hasten()
+    expect(counter).to_have_text("1")
+
+
+def test_a_ticked_box_is_counted_and_holds_everything_still(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(5)
+    page.goto("/jobs?status=cancelled")
+    boxes = page.locator("tbody input[type=checkbox]")
+    boxes.nth(0).click()
+    boxes.nth(3).click(modifiers=["Shift"])
+    expect(page.locator(".selected")).to_have_text("4 selected")
+    expect(page.locator("[data-verb=Retry]")).to_have_text("Retry 4 selected")
+    expect(page.locator(".live")).to_have_text("Paused")
+    page.locator("[data-select-all]").click()
+    expect(page.locator(".selected")).to_have_text("5 selected")
+    page.locator("[data-select-all]").click()
+    expect(page.locator(".matching")).to_be_visible()
+    expect(page.locator(".live")).to_have_text("Live")
+
+
+def test_the_query_box_offers_fields_then_values_by_keyboard(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(2)
+    page.goto("/jobs")
+    page.locator("h1").press("/")
+    page.keyboard.insert_text("sta")  # at once: typed letters may be answered one by one
+    offers = page.locator(".suggest :is(a, button)")  # those of an empty box may come first
+    expect(offers.first).to_have_attribute("data-complete", "state:")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#q")).to_have_value("state:")
+    value = page.locator(".suggest a", has_text="state:cancelled")
+    expect(value).to_contain_text("2 jobs")
+    page.keyboard.press("Escape")
+    expect(value).to_have_count(0)
+    page.keyboard.insert_text("can")
+    expect(page.locator(".suggest a").first).to_contain_text("state:cancelled")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_contain_text("state:cancelled")
+    expect(page.locator(".matching b")).to_have_text("2")
+
+
+def test_a_late_answer_does_not_take_the_menu_from_who_chooses_in_it(page: Page) -> None:
+    page.goto("/jobs")
+    page.locator("h1").press("/")
+    page.keyboard.insert_text("sta")
+    offers = page.locator(".suggest :is(a, button)")
+    expect(offers.first).to_have_attribute("data-complete", "state:")
+    page.keyboard.press("ArrowDown")
+    expect(offers.first).to_be_focused()
+    page.evaluate("htmx.ajax('GET', '/jobs/suggest?q=', '#suggestions')")
+    expect(offers.first).to_be_focused()
+    expect(offers.first).to_have_attribute("data-complete", "state:")
+
+
+def test_buttons_for_ticked_jobs_are_off_until_one_is_ticked(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(1)
+    page.goto("/jobs?status=cancelled")
+    button = page.locator("[data-selected-only]").first
+    expect(button).to_be_disabled()
+    page.locator("tbody input[type=checkbox]").click()
+    expect(button).to_be_enabled()
+
+
+def test_keys_walk_the_rows_tick_one_and_open_it(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(3)
+    page.goto("/jobs?status=cancelled")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.locator("tbody input[type=checkbox]").nth(1)).to_be_checked()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/jobs/*")
+
+
+def test_keys_walk_from_job_to_job_along_the_list(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(3)
+    page.goto("/jobs?status=cancelled")
+    page.locator("tbody tr a").first.click()
+    for key, place in (("", "1 of 3"), ("j", "2 of 3"), ("j", "3 of 3"), ("k", "2 of 3")):
+        if key:
+            page.keyboard.press(key)
+        expect(page.locator(".along")).to_contain_text(place)
+        page.wait_for_load_state()  # the script listens from here on
+
+
+def test_a_drag_along_the_strip_narrows_the_search_to_that_time(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(3)
+    page.goto("/jobs?status=cancelled")
+    box = page.locator("[data-brush]").bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.5, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"], box["y"] + 10)
+    page.mouse.up()
+    page.wait_for_url("**since=**")
+    expect(page.locator(".matching b")).to_have_text("3")
+    expect(page.locator(".chip")).to_have_count(2)
+    assert "until" not in page.url
+
+
+def test_g_and_a_letter_go_to_a_page_and_slash_to_the_search(page: Page) -> None:
+    page.goto("/")
+    page.keyboard.type("gq")
+    page.wait_for_url("**/queues")
+    page.keyboard.press("/")
+    page.keyboard.type("g q")
+    expect(page.locator("#search")).to_have_value("g q")
+
+
+def test_single_keys_can_be_switched_off_and_stay_off(page: Page) -> None:
+    page.goto("/help")
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_visible()
+    page.keyboard.press("?")
+    with page.expect_event("load"):  # before it the script hears no key
+        page.get_by_role("button", name="Switch single keys off").click()
+    expect(page.get_by_text("Single keys are off")).to_be_visible()
+    page.keyboard.press("?")
+    expect(page.locator("#keys")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).not_to_be_focused()
+    with page.expect_event("load"):
+        page.get_by_role("button", name="Switch single keys on").click()
+    expect(page.get_by_text("They work wherever")).to_be_visible()
+    page.keyboard.press("/")
+    expect(page.locator("#search")).to_be_focused()
+
+
+def test_the_theme_changes_at_once_and_stays(page: Page) -> None:
+    page.goto("/")
+    with page.expect_response("**/theme"):
+        page.locator("[data-theme-toggle]").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+
+
+def test_a_page_without_an_answer_says_so_and_takes_its_acts_away(
+    page: Page, hasten: Callable[[], None]
+) -> None:
+    page.goto("/queues")
+    page.context.set_offline(True)
+    hasten()
+    expect(page.locator(".live")).to_have_text("Stale")
+    expect(page.locator("[data-when-stale]")).to_be_visible()
+    assert page.locator(".main form button").first.evaluate("button => button.inert")
+    page.context.set_offline(False)
+    hasten()
+    expect(page.locator(".live")).to_have_text("Live")
+    expect(page.locator("[data-when-stale]")).to_be_hidden()
+
+
+def test_an_act_shows_its_toast_and_the_change_without_leaving_the_page(
+    page: Page, huey: JobHuey
+) -> None:
+    page.goto("/queues")
+    page.evaluate("window.same = true")
+    page.locator("tr", has_text="email").get_by_role("button", name="Pause").click()
+    expect(page.locator(".toast")).to_contain_text("email is paused")
+    page.locator(".toast").hover()  # it stays as long as somebody points at it
+    expect(page.locator("tr", has_text="email")).to_contain_text("paused by admin@example.org")
+    expect(page.locator(".banner", has_text="email is paused")).to_be_visible()
+    assert page.evaluate("window.same")
+    assert huey.reads.queue("email").paused
+    page.locator(".toast").get_by_role("button", name="Undo").click()
+    expect(page.locator(".toast")).to_contain_text("email runs again")
+    expect(page.locator(".banner", has_text="email is paused")).to_have_count(0)
+    assert page.evaluate("window.same")
+    assert not huey.reads.queue("email").paused
+
+
+def test_what_the_server_refuses_stays_on_the_screen_as_a_sentence(
+    page: Page, cancelled: Callable[[int], list[str]], huey: JobHuey
+) -> None:
+    job = cancelled(1)[0]
+    page.goto(f"/jobs/{job}")
+    huey.commands.delete([job])
+    page.get_by_role("button", name="Retry", exact=True).click()
+    toast = page.locator(".toast[data-kind=bad]")
+    expect(toast).to_contain_text("there is no job")
+    toast.get_by_role("button", name="Close").click()
+    expect(toast).to_have_count(0)
+
+
+def test_a_letter_acts_on_the_job_of_the_page(
+    page: Page, cancelled: Callable[[int], list[str]], huey: JobHuey
+) -> None:
+    job = cancelled(1)[0]
+    page.goto(f"/jobs/{job}")
+    page.keyboard.press("r")
+    expect(page.locator(".toast")).to_contain_text("retried")
+    expect(page.locator(".badge").first).to_have_text("Waiting")
+    assert huey.reads.job(job).state.value == "waiting"
+    page.keyboard.press("c")
+    expect(page.locator(".badge").first).to_have_text("Cancelled")
+
+
+def test_a_region_that_did_not_change_costs_no_body(page: Page, hasten: Callable[[], None]) -> None:
+    page.goto("/queues")
+    with page.expect_response(lambda answer: answer.status == 304) as found:
+        hasten()
+    assert found.value.request.headers["if-none-match"]
+
+
+def test_an_open_menu_or_selected_text_holds_a_region_still(
+    page: Page, hasten: Callable[[], None]
+) -> None:
+    page.goto("/queues")
+    page.locator(".name-cell a").first.evaluate("node => getSelection().selectAllChildren(node)")
+    hasten()
+    expect(page.locator(".live")).to_have_text("Paused")
+    page.evaluate("getSelection().removeAllRanges()")
+    hasten()
+    expect(page.locator(".live")).to_have_text("Live")
+
+
+def test_the_environment_is_a_line_of_its_own_on_a_phone(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/")
+    strip = page.locator(".env.strip")
+    expect(strip).to_have_css("height", "24px")
+    expect(strip).to_have_css("color", "rgb(255, 255, 255)")
+
+
+def test_a_phone_reaches_every_page_without_script(chromium: Any, page: Page, address: str) -> None:
+    page.goto("/")
+    context = chromium.new_context(
+        base_url=address, java_script_enabled=False, viewport={"width": 390, "height": 800},
+        storage_state=page.context.storage_state(),
+    )  # fmt: skip
+    small = context.new_page()
+    small.goto("/")
+    small.click(".open-rail")
+    small.click(".rail a[title=Queues]")
+    expect(small.locator("h1")).to_have_text("Queues")
+    context.close()

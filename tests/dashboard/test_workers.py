@@ -1,0 +1,105 @@
+"""Worker processes on their page and in the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from browsing import Browser
+from flask import Flask
+from sqlalchemy import select
+
+from dashboard import auth
+from dashboard.models import AuditEntry
+from tasks import database as db
+from tasks.engine import JobHuey
+from tasks.engine.records import Worker
+from tasks.maintenance import clean_up
+
+
+@pytest.fixture
+def worker(huey: JobHuey) -> Worker:
+    """Return a live worker that runs a job which has said how far it is."""
+    job = huey.enqueue(clean_up.s())
+    task = huey.dequeue()
+    huey.lease._stop.set()  # it beats when a test says so
+    huey.lease._thread.join()
+    huey.storage.note(job.id, task.handed.token, "progress", "62", "310 of 498")
+    huey.lease.beat()
+    return huey.reads.workers()[0]
+
+
+def acts() -> list[str]:
+    with db.reading() as session:
+        return list(
+            session.scalars(select(AuditEntry.action).where(AuditEntry.action != "sign_in"))
+        )
+
+
+def test_the_page_says_what_each_worker_runs_and_how_far_it_is(
+    admin: Browser, worker: Worker
+) -> None:
+    page = admin.get("/workers").text
+    assert f", {worker.pid}" in page
+    assert "MB" in page
+    assert "clean_up" in page
+    assert "62 % 310 of 498" in page
+    assert f'action="/jobs/{worker.jobs[0].id}/cancel"' in page
+
+
+@pytest.mark.parametrize("what", ["quiet", "stop", "stop_now"])
+def test_a_wish_reaches_the_worker_with_its_next_beat(
+    admin: Browser, huey: JobHuey, worker: Worker, what: str
+) -> None:
+    assert admin.post(f"/workers/{worker.id}/{what}").status_code == 303
+    huey.lease.beat()
+    assert huey.lease.wish == {"quiet": "quiet", "stop": "stop", "stop_now": "halt"}[what]
+    assert acts() == [what]
+
+
+def test_all_are_quieted_and_resumed(admin: Browser, huey: JobHuey, worker: Worker) -> None:
+    admin.post("/workers/quiet")
+    page = admin.get("/workers").text
+    assert "1 worker takes nothing new" in page
+    assert "Resume all" in page
+    admin.post("/workers/wake")
+    assert huey.reads.workers()[0].state == "live"
+    assert acts() == ["quiet", "wake"]
+
+
+def test_the_dead_and_what_was_recovered_stay_for_a_day(
+    admin: Browser, huey: JobHuey, worker: Worker
+) -> None:
+    job_id = worker.jobs[0].id
+    huey.lease.sweep({worker.id: "killed by SIGKILL"})
+    page = admin.get("/workers").text
+    assert "No worker is alive" in page
+    assert "killed by SIGKILL" in page
+    assert "1 job recovered, none failed" in page
+    assert f'href="/jobs/{job_id}"' in page
+
+
+def test_a_viewer_may_only_look(enter: Callable[[str], Browser], worker: Worker) -> None:
+    viewer = enter("viewer")
+    for address in (f"/workers/{worker.id}/stop_now", "/workers/quiet"):
+        assert viewer.post(address).status_code == 403
+    assert "disabled" in viewer.get("/workers").text
+
+
+def test_the_api_says_the_same_and_stops(
+    app: Flask, admin: Browser, huey: JobHuey, worker: Worker
+) -> None:
+    token, _ = auth.create_token("robot", "operator", "admin@example.org")
+    client, bearer = app.test_client(), {"Authorization": f"Bearer {token}"}
+    (item,) = client.get("/api/admin/workers", headers=bearer).json["items"]
+    assert item["memory_bytes"] > 1_000_000
+    assert item["outdated"] is False
+    assert item["jobs"][0]["progress"] == {"percent": 62, "message": "310 of 498"}
+    address = f"/api/admin/workers/{worker.id}"
+    assert client.post(f"{address}/quiet", headers=bearer).json["state"] == "quiet"
+    assert client.post(f"{address}/resume", headers=bearer).json["state"] == "live"
+    assert client.post(f"{address}/stop", headers=bearer).json["state"] == "stopping"
+    assert client.post(f"{address}/stop", json={"now": True}, headers=bearer).status_code == 200
+    huey.lease.beat()
+    assert huey.lease.wish == "halt"
+    assert client.post("/api/admin/workers/nope/stop", headers=bearer).status_code == 404

@@ -1,0 +1,79 @@
+"""Real consumers: `huey_consumer` processes on an application of apps/, and its view from here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from waiting import wait_until
+
+from tasks.engine import State
+
+CONSUMER = str(Path(sys.executable).with_name("huey_consumer"))
+ROOT = Path(__file__).parents[2]
+
+
+class Consumers:
+    """Starts consumers of one application and looks at its jobs."""
+
+    def __init__(self, app: ModuleType, folder: Path) -> None:
+        self.app, self.huey, self.folder = app, app.huey, folder
+        self.env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'engine'}"}
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start a consumer in a process group of its own; wait until it has its lease, or died."""
+        before = {worker.id for worker in self.huey.reads.workers()}
+        with (self.folder / f"consumer-{len(self.started)}.log").open("wb") as log:
+            found = subprocess.Popen(
+                [CONSUMER, "apps.crashing.huey", "-w", "4", *options],
+                env=self.env, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+            )  # fmt: skip
+        self.started.append(found)
+        wait_until(
+            lambda: (
+                {worker.id for worker in self.huey.reads.workers()} - before
+                or found.poll() is not None
+            ),
+            lambda: f"the consumer lives: {self.log()}",
+        )
+        return found
+
+    def log(self) -> str:
+        return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
+
+    def counts(self) -> dict[State, int]:
+        return {s: n for s, n in self.huey.reads.snapshot().totals.items() if n}
+
+    def reach(self, expected: dict[State, int]) -> None:
+        """Wait until the jobs stand so."""
+        wait_until(
+            lambda: self.counts() == expected,
+            lambda: f"{expected}, it is {self.counts()}: {self.log()[-2000:]}",
+        )
+
+    def hear(self, words: str) -> None:
+        """Wait until a consumer has said so in its log."""
+        wait_until(lambda: words in self.log(), lambda: f"{words!r} is said: {self.log()[-2000:]}")
+
+    def gone(self, process: subprocess.Popen[bytes]) -> int:
+        """Wait until a consumer has ended. Returns: its exit code."""
+        wait_until(lambda: process.poll() is not None, lambda: f"it ends: {self.log()[-2000:]}")
+        return process.wait()
+
+    def beats(self, how_many: int) -> None:
+        """Wait until the only consumer has renewed its lease so often."""
+        for _ in range(how_many):
+            seen = self.huey.reads.workers()[0].seen_at
+            wait_until(lambda seen=seen: self.huey.reads.workers()[0].seen_at > seen, "a beat")
+
+    def end(self) -> None:
+        for process in self.started:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

@@ -1,0 +1,328 @@
+"""Jobs are found by index where there is one, within a budget where there is none, and never missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from driving import run_all, run_one
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tasks.engine import (
+    EngineError,
+    JobFilter,
+    JobHuey,
+    Page,
+    Permanent,
+    State,
+    Term,
+    UnknownQueue,
+    current_job,
+    finding,
+)
+from tasks.engine.freezing import frozen, thaw
+from tasks.engine.records import Job
+
+S = State
+
+
+def ids(page: Page) -> list[str]:
+    return [job.id for job in page.items]
+
+
+def walk(huey: JobHuey, wanted: JobFilter, limit: int = 50) -> Iterator[str]:
+    """Walk every page from newest to oldest."""
+    cursor = None
+    while True:
+        page = huey.reads.jobs(wanted, cursor, limit)
+        yield from ids(page)
+        if page.next is None:
+            return
+        cursor = page.next
+
+
+def found_keys(huey: JobHuey) -> set[str]:
+    stem = huey.storage.keys.of("found", "")
+    return {key.decode().removeprefix(stem) for key in huey.storage.client.keys(stem + "*")}
+
+
+class Shop:
+    """Jobs of several tasks, queues and states, and what each is."""
+
+    def __init__(self, huey: JobHuey) -> None:
+        self.huey = huey
+
+        @huey.task(name="send", queue="email", index=("to",), retries=1, retry_delay=3600)
+        def send(to: str, text: str) -> None:
+            if text.startswith("refuse"):
+                raise Permanent(f"550 5.1.1 {to} is unknown")
+            if text.startswith("later"):
+                raise ConnectionError("no answer in 10 s")
+
+        @huey.task(name="count", index=("user",))
+        def count(user: int, how: str = "") -> None:
+            current_job().log("counted")
+            if how == "break":
+                raise KeyError("course")
+
+        self.send, self.count = send, count
+
+    def fill(self) -> list[Job]:
+        """Return jobs of every state."""
+        calls = [self.send.s(f"p{n % 7}@example.org", f"{text} {n}")
+                 for n, text in enumerate(("hello", "refuse", "later", "hello") * 10)]  # fmt: skip
+        calls += [self.count.s(n % 5, "break" if n % 3 == 0 else "") for n in range(40)]
+        self.huey.enqueue_many(calls)
+        run_all(self.huey)
+        for n in range(20):
+            self.count.schedule((n,), delay=3600)
+        waiting = [self.send(f"p{n}@example.org", "hello") for n in range(9)]
+        self.huey.commands.cancel([result.id for result in waiting[:4]])
+        self.huey.commands.tag([result.id for result in waiting[2:6]], "vip")
+        return [self.huey.reads.job(job_id) for job_id in walk(self.huey, JobFilter())]
+
+
+@pytest.fixture
+def shop(huey: JobHuey) -> Shop:
+    return Shop(huey)
+
+
+# Each condition, and what it means said plainly
+
+
+FIELDS: tuple[tuple[Term, Callable[[Job], bool]], ...] = (
+    (Term("task", ("send",)), lambda j: j.task.endswith(".send")),
+    (Term("queue", ("email",)), lambda j: j.queue == "email"),
+    (Term("state", ("failed", "retrying")), lambda j: j.state in ("failed", "retrying")),
+    (Term("state", ("cancelled",)), lambda j: j.state == "cancelled"),
+    (Term("tag", ("vip",)), lambda j: "vip" in j.tags),
+    (Term("by", ("nobody",)), lambda j: j.enqueued_by == "nobody"),
+    (Term("to", ("p3@example.org",)), lambda j: j.task.endswith("send") and j.args[0] == "p3@example.org"),
+    (Term("to", ("p1@*",)), lambda j: j.task.endswith("send") and j.args[0].startswith("p1@")),
+    (Term("args.user", ("3", "4")), lambda j: j.task.endswith("count") and j.args[0] in (3, 4)),
+    (Term("args.text", ("hello*",)), lambda j: j.task.endswith("send") and j.args[1].startswith("hello")),
+    (Term("error", ("5.1.1",)), lambda j: bool(j.error) and "5.1.1" in j.error.message),
+    (Term("error", ("keyerror",)), lambda j: bool(j.error) and j.error.type == "KeyError"),
+    (Term("text", ("p5@",)), lambda j: "p5@" in str(j.args) or (bool(j.error) and "p5@" in j.error.message)),
+    (Term("attempt", (">0",)), lambda j: j.attempts_made > 0),
+    (Term("attempt", ("1",)), lambda j: j.attempts_made == 1),
+    (Term("recovered", ("yes",)), lambda j: False),
+)  # fmt: skip
+
+
+def test_any_two_conditions_find_exactly_what_matches(shop: Shop) -> None:
+    jobs = shop.fill()
+
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.booleans()), min_size=1, max_size=3),
+           st.integers(3, 60))  # fmt: skip
+    def check(chosen: list[tuple[tuple[Term, Callable[[Job], bool]], bool]], limit: int) -> None:
+        terms = tuple(Term(term.field, term.values, no) for (term, _), no in chosen)
+        expected = [j.id for j in jobs if all(means(j) != no for (_, means), no in chosen)]
+        wanted = JobFilter(terms=terms)
+        assert list(walk(shop.huey, wanted, limit)) == expected
+        assert shop.huey.reads.count(wanted) == (len(expected), True)
+        assert thaw(frozen(wanted)) == wanted
+
+    check()
+
+
+def test_one_field_is_answered_by_its_index_alone(shop: Shop) -> None:
+    shop.fill()
+    group = shop.huey.reads.jobs(JobFilter(error="KeyError")).items[0].group
+    for wanted in (
+        JobFilter(task="send", state=S.FAILED),
+        JobFilter(task="count", state=S.SCHEDULED),
+        JobFilter(state=S.CANCELLED, tag="vip"),
+        JobFilter(terms=(Term("group", (group or "",)),)),
+        JobFilter(terms=(Term("to", ("p3@example.org",)),)),
+        JobFilter(terms=(Term("state", ("failed", "cancelled")), Term("task", ("send",)))),
+    ):
+        page = shop.huey.reads.jobs(wanted, limit=500)
+        assert page.total == page.of == page.searched == len(page.items) > 0, wanted
+
+
+def test_the_smallest_index_is_walked_and_the_rest_is_tested(shop: Shop) -> None:
+    shop.fill()
+    page = shop.huey.reads.jobs(
+        JobFilter(queue="email", state=S.COMPLETED, terms=(Term("to", ("p3@example.org",)),))
+    )
+    of_address = shop.huey.reads.jobs(JobFilter(terms=(Term("to", ("p3@example.org",)),))).of
+    assert page.items
+    assert (page.searched, page.of, page.total) == (of_address, of_address, None)
+
+
+def test_an_argument_that_not_every_task_declares_is_searched_for(shop: Shop) -> None:
+    @shop.huey.task(name="other")
+    def other(to: str) -> None:
+        pass
+
+    job_id = other("p3@example.org").id
+    assert job_id in walk(shop.huey, JobFilter(terms=(Term("to", ("p3@example.org",)),)))
+
+
+def test_times_bound_every_way(shop: Shop) -> None:
+    jobs = shop.fill()
+    since, until = jobs[60].changed_at, jobs[20].changed_at
+    inside = [j.id for j in jobs if since <= j.changed_at <= until]
+    assert list(walk(shop.huey, JobFilter(since=since, until=until))) == inside
+    assert shop.huey.reads.count(JobFilter(since=since, until=until)) == (len(inside), True)
+    task = JobFilter(since=since, until=until, task="send")
+    assert list(walk(shop.huey, task)) == [j.id for j in jobs if j.id in inside and j.task.endswith("send")]  # fmt: skip
+
+
+def test_a_value_that_no_field_takes_is_refused(shop: Shop) -> None:
+    for term, error in (
+        (Term("queue", ("nowhere",)), UnknownQueue),
+        (Term("state", ("dead",)), EngineError),
+        (Term("attempt", ("many",)), EngineError),
+        (Term("recovered", ("maybe",)), EngineError),
+    ):
+        with pytest.raises(error):
+            shop.huey.reads.jobs(JobFilter(terms=(term,)))
+
+
+def test_a_page_of_many_queues_costs_a_bounded_number_of_reads(
+    make_huey: Callable[..., JobHuey],
+) -> None:
+    from tasks.engine import Queue
+
+    huey = make_huey(queues=tuple(Queue(f"q{n}") for n in range(60)))
+    tasks = [huey.task(name=f"t{n}", queue=f"q{n}")(lambda n: n) for n in range(60)]
+    calls = [tasks[n % 60].s(n) for n in range(600)]
+    huey.enqueue_many(calls)
+    expected = [call.id for call in calls][::-1]
+    assert list(walk(huey, JobFilter(), 50)) == expected
+    assert huey.reads.count(JobFilter(terms=(Term("queue", ("q1", "q7")),))) == (20, True)
+
+
+# What the indexes hold, over a job's life
+
+
+def test_a_job_that_just_runs_enters_no_index(shop: Shop) -> None:
+    shop.huey.enqueue_many([shop.count.s(1) for _ in range(5)])
+    assert found_keys(shop.huey) == set()
+    run_all(shop.huey)
+    assert found_keys(shop.huey) == set()
+
+
+def test_index_entries_come_and_go_with_the_jobs_state(shop: Shop) -> None:
+    huey, name = shop.huey, "test_finding.send"
+    job_id = shop.send("ada@example.org", "later").id
+    run_one(huey)
+    group = huey.reads.job(job_id).group
+    assert found_keys(huey) == {f"retrying:task:{name}", f"retrying:group:{group}"}
+    huey.commands.tag([job_id], "vip")
+    assert "retrying:tag:vip" in found_keys(huey)
+    huey.commands.run_now([job_id])
+    assert found_keys(huey) == set()
+    assert huey.reads.job(job_id).group is None
+    run_one(huey)
+    assert found_keys(huey) == {f"failed:task:{name}", f"failed:group:{group}", "failed:tag:vip"}
+    huey.commands.untag([job_id], "vip")
+    assert found_keys(huey) == {f"failed:task:{name}", f"failed:group:{group}"}
+    huey.commands.retry([job_id])
+    assert found_keys(huey) == set()
+    huey.commands.cancel([job_id])
+    assert found_keys(huey) == {f"cancelled:task:{name}"}
+    huey.commands.delete([job_id])
+    assert found_keys(huey) == set()
+    assert huey.storage.client.keys(huey.storage.keys.of("index", "*")) == []
+
+
+def test_a_job_that_is_added_again_leaves_its_old_places(shop: Shop) -> None:
+    huey = shop.huey
+    first = shop.send.s("ada@example.org", "refuse")
+    huey.enqueue(first)
+    run_one(huey)
+    again = shop.send.s("bob@example.org", "hello")
+    again.id = first.id
+    huey.enqueue(again)
+    assert found_keys(huey) == set()
+    ada, bob = (JobFilter(terms=(Term("to", (f"{n}@example.org",)),)) for n in ("ada", "bob"))
+    assert (ids(huey.reads.jobs(ada)), ids(huey.reads.jobs(bob))) == ([], [first.id])
+
+
+def test_retention_takes_index_entries_along(make_huey: Callable[..., JobHuey]) -> None:
+    from tasks.engine import Queue
+
+    huey = make_huey(queues=(Queue("default", retention_failed="1d/3"),))
+
+    @huey.task(name="bad", index=("user",))
+    def bad(user: int) -> None:
+        raise Permanent("no")
+
+    huey.enqueue_many([bad.s(n) for n in range(8)])
+    run_all(huey)
+    kept = huey.reads.jobs(JobFilter(state=S.FAILED))
+    assert kept.total == 3
+    assert huey.reads.jobs(JobFilter(task="bad", state=S.FAILED)).total == 3
+    assert len(huey.storage.client.keys(huey.storage.keys.of("index", "*"))) == 3
+
+
+# Surveys
+
+
+def test_a_survey_counts_and_draws_over_time(shop: Shop) -> None:
+    jobs = shop.fill()
+    for wanted in (JobFilter(), JobFilter(terms=(Term("task", ("send",)), Term("queue", ("email",))))):  # fmt: skip
+        survey = shop.huey.reads.survey(wanted, bars=24)
+        matching = list(walk(shop.huey, wanted))
+        assert (survey.count, survey.exact) == (len(matching), True)
+        assert len(survey.bars) == len(survey.failed) == 24
+        assert sum(survey.bars) == survey.count
+        assert sum(survey.failed) == sum(j.state == "failed" for j in jobs if j.id in matching)
+        assert survey.start is not None
+        assert survey.start + timedelta(seconds=24 * survey.step_s) <= datetime.now(UTC)
+
+
+def test_a_survey_past_its_budget_says_how_far_it_got(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = shop.fill()
+    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 50)
+    survey = shop.huey.reads.survey(JobFilter(terms=(Term("attempt", (">0",)),)))
+    assert (survey.exact, survey.searched, survey.of) == (False, 50, len(jobs))
+    assert survey.count == sum(j.attempts_made > 0 for j in jobs[:50])
+
+
+def test_what_a_job_queued_is_found_from_its_beginning_on_within_a_budget(huey: JobHuey) -> None:
+    @huey.task(name="leaf")
+    def leaf(n: int) -> None:
+        """Nothing."""
+
+    @huey.task(name="root")
+    def root() -> None:
+        leaf.schedule((1,), delay=3600)
+        leaf(2)
+
+    before = leaf(0).id
+    parent = root.s().then(leaf, 3).error(leaf, 4)
+    huey.enqueue(parent)
+    assert huey.reads.children(huey.reads.job(parent.id)).items == ()
+    run_all(huey)
+    job = huey.reads.job(parent.id)
+    found = huey.reads.children(job)
+    assert [child.args[0] for child in found.items] == [1, 2, 3] or found.ended is False
+    assert (job.then_id, found.ended) == (found.items[-1].id, True)
+    assert before not in [child.id for child in found.items]
+    assert all(child.enqueued_by == parent.id for child in found.items)
+    assert len(huey.reads.children(job, limit=1).items) <= 2
+
+
+def test_a_search_for_what_a_job_queued_stops_and_says_so(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @huey.task(name="root")
+    def root() -> None:
+        """Nothing."""
+
+    parent = root().id
+    run_one(huey)
+    for _ in range(30):
+        root()
+    monkeypatch.setattr(finding, "CHILDREN_LOOK", 10)
+    found = huey.reads.children(huey.reads.job(parent))
+    assert (found.items, found.searched, found.ended) == ([], 10, False)
