@@ -25,6 +25,7 @@ logger = logging.getLogger("tasks.outbox")
 MOST_ROWS = 100_000
 AT_ONCE = 200
 SWEEP_S = 2.0
+SETTLE_S = 0.05  # that a caller waits for its job to be in Redis
 ASIDE_S = 60.0
 SAFE_FOR = timedelta(hours=24)  # Redis knows a pushed id for 48 h: until then twice is one job
 ADDED, COMMITTED = "outbox_added", "outbox_committed"
@@ -325,9 +326,12 @@ def push() -> int:
     return _joined[0].push() if _joined else 0
 
 
-def settle(timeout_s: float = 0.05) -> bool:
-    """After a commit: wait until its jobs are in Redis; False at once while Redis is away."""
-    return bool(_joined) and _joined[0].settle(timeout_s)
+def settle(timeout_s: float | None = None) -> bool:
+    """After a commit: wait until its jobs are in Redis; False at once while Redis is away.
+
+    `timeout_s` None waits `SETTLE_S`.
+    """
+    return bool(_joined) and _joined[0].settle(SETTLE_S if timeout_s is None else timeout_s)
 
 
 def stop() -> None:

@@ -102,7 +102,7 @@ def unhurried() -> None:
     from tasks.engine import dry_run, finding
 
     finding.SEARCH_S = dry_run.BUDGET_S = PATIENCE_S
-    outbox.SWEEP_S = 0.2
+    outbox.SWEEP_S, outbox.SETTLE_S = 0.2, PATIENCE_S
 
 
 @pytest.fixture(scope="session")
