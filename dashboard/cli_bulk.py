@@ -10,7 +10,7 @@ from flask import Flask
 
 from dashboard import actions, cli, exporting, shapes
 from dashboard.cli import ME, act, filtered, huey, job_filter, jobs, told
-from tasks.engine.acts import APPLIES
+from tasks.engine.operating.acts import APPLIES
 
 
 @jobs.command("clean")

@@ -13,7 +13,7 @@ from flask import Response, current_app, stream_with_context
 
 from dashboard import shapes
 from tasks.engine import Job, JobFilter, JobHuey
-from tasks.engine.freezing import thaw
+from tasks.engine.operating.freezing import thaw
 from tasks.engine.records import Operation
 
 PAGE = 200

@@ -17,7 +17,7 @@ from tasks import kpis, outbox
 from tasks.alerts import models as alerts
 from tasks.database import reading, unless_away, utcnow
 from tasks.engine import EngineError, JobHuey, State, Unreachable
-from tasks.engine.measuring import WEEK_S
+from tasks.engine.figures.measuring import WEEK_S
 from tasks.engine.records import Snapshot
 from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
 

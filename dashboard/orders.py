@@ -11,8 +11,8 @@ from typing import Any
 
 from dashboard import actions, shapes
 from tasks.engine import JobFilter
-from tasks.engine.acts import APPLIES
-from tasks.engine.freezing import thaw
+from tasks.engine.operating.acts import APPLIES
+from tasks.engine.operating.freezing import thaw
 
 PACES = ("5", "20", "")
 SHARE = 95

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from dashboard.charts import Label, Rect, nice
 from dashboard.formats import ms, number, share
-from tasks.engine.metrics import Figures, bucket_ms, bucket_top_ms
+from tasks.engine.figures.metrics import Figures, bucket_ms, bucket_top_ms
 from tasks.engine.rows import EPOCH
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 60.0, 8.0, 20.0

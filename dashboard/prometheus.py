@@ -14,7 +14,7 @@ import huey as huey_package
 from dashboard.health import View
 from tasks.database import utcnow
 from tasks.engine import JobHuey
-from tasks.engine.metrics import Figures, bucket_ms, bucket_top_ms
+from tasks.engine.figures.metrics import Figures, bucket_ms, bucket_top_ms
 
 TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BOUNDS = tuple(range(0, 61, 4))  # 1 ms, 4 ms, 16 ms ... 12 days: every fourth bucket's top

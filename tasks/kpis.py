@@ -8,8 +8,8 @@ from datetime import datetime
 
 from tasks.database import reading, unless_away, utcnow
 from tasks.engine import JobHuey
-from tasks.engine.measuring import RANGES, WEEK_S
-from tasks.engine.metrics import Figures
+from tasks.engine.figures.measuring import RANGES, WEEK_S
+from tasks.engine.figures.metrics import Figures
 from tasks.mailer import models as mail
 
 SLOW_QUEUES = ("sync", "maintenance")

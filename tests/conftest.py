@@ -99,7 +99,8 @@ class RedisServer:
 def unhurried() -> None:
     """Give all that has a budget of time enough of it, and try again soon what is tried again."""
     from tasks import outbox
-    from tasks.engine import dry_run, finding
+    from tasks.engine.operating import dry_run
+    from tasks.engine.reading import finding
 
     finding.SEARCH_S = dry_run.BUDGET_S = PATIENCE_S
     outbox.SWEEP_S, outbox.SETTLE_S = 0.2, PATIENCE_S

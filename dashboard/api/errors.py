@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dashboard import shapes
 from dashboard.api.calls import act, body, call, query, reads
-from tasks.engine.grouping import GROUP_STATES
+from tasks.engine.operating.grouping import GROUP_STATES
 from tasks.engine.records import ErrorGroup
 
 ONE = "/api/admin/errors/<group>"

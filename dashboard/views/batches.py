@@ -10,7 +10,7 @@ from dashboard import actions, auth
 from dashboard.pages import render, watch
 from dashboard.security import declare
 from tasks.engine import EngineError, JobFilter, State, Unreachable
-from tasks.engine.batches import ends_about
+from tasks.engine.queueing.batches import ends_about
 from tasks.engine.records import LIVE, Batch, Term
 
 bp = Blueprint("batches", __name__)

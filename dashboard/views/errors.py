@@ -17,7 +17,7 @@ from dashboard.pages import render, say, watch
 from dashboard.security import declare, local_path
 from tasks.database import utcnow
 from tasks.engine import EngineError, Job, JobFilter, State, Term, Unreachable
-from tasks.engine.grouping import GROUP_STATES, UNSOLVED
+from tasks.engine.operating.grouping import GROUP_STATES, UNSOLVED
 from tasks.engine.records import ErrorGroup, ErrorGroups, Minute
 
 bp = Blueprint("errors", __name__)

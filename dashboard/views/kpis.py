@@ -16,7 +16,7 @@ from dashboard.security import declare
 from dashboard.shapes import when
 from tasks import kpis
 from tasks.engine import Unreachable
-from tasks.engine.measuring import RANGES
+from tasks.engine.figures.measuring import RANGES
 from tasks.kpis import KPIS, Definition, Kpi
 
 bp = Blueprint("kpis", __name__)

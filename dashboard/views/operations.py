@@ -14,8 +14,8 @@ from dashboard.pages import job_filter, render, watch
 from dashboard.security import declare
 from tasks import emails
 from tasks.engine import EngineError, JobFilter, Operation, State, Unreachable
-from tasks.engine.acts import APPLIES
-from tasks.engine.freezing import frozen, thaw
+from tasks.engine.operating.acts import APPLIES
+from tasks.engine.operating.freezing import frozen, thaw
 
 bp = Blueprint("operations", __name__)
 STEP_S = 0.3

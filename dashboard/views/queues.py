@@ -16,8 +16,8 @@ from dashboard.security import declare, local_path
 from dashboard.views.pauses import until
 from tasks.database import reading, utcnow
 from tasks.engine import EngineError, JobFilter, State, UnknownQueue, Unreachable
-from tasks.engine.measuring import RANGES
-from tasks.engine.metrics import Figures
+from tasks.engine.figures.measuring import RANGES
+from tasks.engine.figures.metrics import Figures
 from tasks.engine.records import QueueStats, Worker
 
 bp = Blueprint("queues", __name__)

@@ -13,8 +13,8 @@ from dashboard import actions, plots
 from dashboard.pages import render, shown_range, watch
 from dashboard.security import declare
 from tasks.engine import JobFilter, State, Unreachable
-from tasks.engine.measuring import RANGES
-from tasks.engine.metrics import Figures
+from tasks.engine.figures.measuring import RANGES
+from tasks.engine.figures.metrics import Figures
 from tasks.engine.records import TaskRun
 
 bp = Blueprint("tasks", __name__)

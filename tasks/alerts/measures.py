@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from tasks import kpis
 from tasks.engine import JobHuey, State
-from tasks.engine.grouping import GROUP_STATES
-from tasks.engine.metrics import Figures
+from tasks.engine.figures.metrics import Figures
+from tasks.engine.operating.grouping import GROUP_STATES
 from tasks.engine.records import ErrorGroup, Periodic, QueueStats, ServerState, Snapshot, Worker
 from tasks.spelling import duration, number, share
 

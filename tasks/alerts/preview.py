@@ -12,9 +12,9 @@ from typing import Any, Protocol
 from tasks import kpis
 from tasks.alerts import evaluation, measures
 from tasks.alerts.measures import OWN, Measure, Now, Seen
-from tasks.engine import metrics
-from tasks.engine.measuring import Span
-from tasks.engine.metrics import GAUGES, Counts, Figures
+from tasks.engine.figures import metrics
+from tasks.engine.figures.measuring import Span
+from tasks.engine.figures.metrics import GAUGES, Counts, Figures
 
 WEEK_S = 7 * 86400
 NO_PAST = (

@@ -39,7 +39,7 @@ from tasks.engine.records import (
     Survey,
     Term,
 )
-from tasks.engine.schedules import crontab
+from tasks.engine.ticking.schedules import crontab
 
 __all__ = [
     "FINAL", "LIVE", "MASK", "CancelRequested", "CurrentJob", "Defer", "EngineError", "Job",

@@ -8,16 +8,17 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import acts, dry_run, pausing
-from tasks.engine.acts import JobActs, one_line
-from tasks.engine.bulk import KINDS, Operations, Plan, Target
-from tasks.engine.checking import Check
 from tasks.engine.errors import EngineError, UnknownJob, UnknownQueue
-from tasks.engine.grouping import Deciding
-from tasks.engine.periodic import Ticking
+from tasks.engine.operating import acts, dry_run, pausing
+from tasks.engine.operating.acts import JobActs
+from tasks.engine.operating.bulk import KINDS, Operations, Plan, Target
+from tasks.engine.operating.checking import Check
+from tasks.engine.operating.grouping import Deciding
+from tasks.engine.operating.stepping import Stepper
 from tasks.engine.queues import rate_of, retention_of
 from tasks.engine.records import MASK, JobFilter, Operation, QueueStats, Worker
-from tasks.engine.stepping import Stepper
+from tasks.engine.ticking.periodic import Ticking
+from tasks.engine.wording import cancelled_by, one_line
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
@@ -199,7 +200,7 @@ class Commands(JobActs, pausing.Pausing, Deciding, Ticking):
             "tag": lambda: acts.words(given.get("tags", ())),
             "untag": lambda: acts.words(given.get("tags", ())),
         }
-        made = checks[kind]() if kind in checks else {"why": acts.cancelled_by(by, reason)}
+        made = checks[kind]() if kind in checks else {"why": cancelled_by(by, reason)}
         return made, {name: value for name, value in given.items() if value is not None}
 
     def _patch_options(self, name: str, value: Any) -> tuple[dict[str, Any], dict[str, Any]]:

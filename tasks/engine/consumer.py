@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from huey.constants import WORKER_PROCESS
 from huey.consumer import Consumer, ConsumerStopped, Scheduler, Worker
 
-from tasks.engine import fleet, periodic
-from tasks.engine.bookkeeping import Bookkeeping, note_version
-from tasks.engine.checking import Check
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.keys import SCHEMA, newer
+from tasks.engine.operating.checking import Check
+from tasks.engine.reading import fleet
+from tasks.engine.running.bookkeeping import Bookkeeping, note_version
+from tasks.engine.ticking import periodic
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

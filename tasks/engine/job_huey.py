@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.engine import envelope as env
-from tasks.engine.attempts import Attempts
 from tasks.engine.commands import Commands
 from tasks.engine.consumer import JobConsumer
-from tasks.engine.dispatch import Dispatch
 from tasks.engine.errors import UnknownQueue
-from tasks.engine.locks import JobLock, JobRateLimit
-from tasks.engine.metrics import Observations
+from tasks.engine.figures.metrics import Observations
 from tasks.engine.queues import Queue
 from tasks.engine.reads import Reads
+from tasks.engine.running.attempts import Attempts
+from tasks.engine.running.dispatch import Dispatch
+from tasks.engine.running.locks import JobLock, JobRateLimit
 from tasks.engine.storage import JobStorage
 
 

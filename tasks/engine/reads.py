@@ -11,18 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import dry_run, pausing, rows
-from tasks.engine.batches import BatchReads
-from tasks.engine.buckets import Buckets
-from tasks.engine.bulk import MOST_FOUND, Operations
-from tasks.engine.checking import Check
+from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownQueue
-from tasks.engine.explaining import Explaining
-from tasks.engine.finding import Finding
-from tasks.engine.fleet import Fleet, takers
-from tasks.engine.grouping import Grouping
-from tasks.engine.measuring import Measuring, Rate
-from tasks.engine.metrics import forecast
+from tasks.engine.figures.buckets import Buckets
+from tasks.engine.figures.measuring import Measuring, Rate
+from tasks.engine.figures.metrics import forecast
+from tasks.engine.operating import dry_run
+from tasks.engine.operating.bulk import MOST_FOUND, Operations
+from tasks.engine.operating.checking import Check
+from tasks.engine.operating.grouping import Grouping
+from tasks.engine.queueing.batches import BatchReads
+from tasks.engine.reading import pauses
+from tasks.engine.reading.explaining import Explaining
+from tasks.engine.reading.finding import Finding
+from tasks.engine.reading.fleet import Fleet, takers
 from tasks.engine.records import (
     DryRun,
     Event,
@@ -36,7 +38,7 @@ from tasks.engine.records import (
     State,
     Touch,
 )
-from tasks.engine.ticks import Ticks
+from tasks.engine.ticking.ticks import Ticks
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
@@ -115,7 +117,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
                         slots=sum(one.slots for one in alive), versions=Counter(one.version for one in alive),
                         served=frozenset().union(*(one.queues for one in alive)),
                         last_finished_at=rows.micros(newest) if newest else None, open_errors=open_errors,
-                        paused_parts=pausing.read_all(paused, at))  # fmt: skip
+                        paused_parts=pauses.read_all(paused, at))  # fmt: skip
 
     def queues(self) -> list[QueueStats]:
         """Return every queue's figures."""

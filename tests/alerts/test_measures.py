@@ -17,7 +17,7 @@ from tasks.alerts.measures import BY_NAME, MEASURES, Now, Seen
 from tasks.alerts.rules import BadRule, RuleIn, check_target
 from tasks.database import utcnow
 from tasks.engine import JobHuey
-from tasks.engine.periodic import fire_due
+from tasks.engine.ticking.periodic import fire_due
 from tasks.mailer.models import EmailMessage
 
 SYNC = "queue:sync"

@@ -69,7 +69,7 @@ def found_at(huey: JobHuey) -> datetime:
 def test_older_than_two_days_is_looked_at_by_ten_minutes_and_said_so(huey: JobHuey) -> None:
     count(huey, 3 * 1440 + 20, f3=5)
     stamp = huey.reads.now_ms() // 60000 - 3 * 1440
-    from tasks.engine import metrics
+    from tasks.engine.figures import metrics
 
     tens = metrics.pack({("sync", "t.x"): {"f3": 30, "c3": 10}})
     huey.storage.client.set(huey.storage.keys.of("tens", str(stamp // 10)), tens)
@@ -152,7 +152,7 @@ def test_it_decides_as_the_evaluation_does(huey: JobHuey, for_minutes: int) -> N
 def test_where_much_is_counted_minutes_reach_less_far_and_hours_take_over(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tasks.engine import measuring
+    from tasks.engine.figures import measuring
 
     monkeypatch.setattr(measuring, "MOST_COUNTS", 100)
     for ago in range(200, 0, -1):

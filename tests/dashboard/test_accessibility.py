@@ -16,7 +16,7 @@ from tasks.alerts.evaluation import settle
 from tasks.alerts.measures import Seen
 from tasks.database import utcnow
 from tasks.engine import JobFilter, JobHuey, Permanent
-from tasks.engine.periodic import fire_due
+from tasks.engine.ticking.periodic import fire_due
 
 pytestmark = pytest.mark.browser
 RULES = {

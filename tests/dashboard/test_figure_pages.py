@@ -18,7 +18,7 @@ from tasks import database as db
 from tasks import kpis
 from tasks.database import utcnow
 from tasks.engine import JobHuey, Permanent, State
-from tasks.engine.bookkeeping import note_version
+from tasks.engine.running.bookkeeping import note_version
 from tasks.mailer.models import EmailMessage, delivered_by_time
 
 

@@ -13,7 +13,7 @@ from dashboard import health
 from tasks import database as db
 from tasks.engine import JobHuey
 from tasks.engine.ids import new_id
-from tasks.engine.leases import Lease
+from tasks.engine.running.leases import Lease
 from tasks.maintenance import clean_up
 
 

@@ -14,7 +14,7 @@ from dashboard import auth
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey, State
-from tasks.engine.periodic import fire_due
+from tasks.engine.ticking.periodic import fire_due
 
 SCAN = "tasks.reminders.scan"
 PAGE = f"/periodic/{SCAN}"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import plots
-from tasks.engine.metrics import Figures
+from tasks.engine.figures.metrics import Figures
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -104,7 +104,7 @@ def test_a_bar_of_the_strip_narrows_the_search_to_its_time(admin: Browser, jobs:
 def test_a_bounded_search_says_how_far_it_got_and_goes_on(
     admin: Browser, jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 4)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 4)
     page = admin.get("/jobs?q=args.how:badly").text
     assert "searched the newest 4 of 9" in page
     go_on = re.search(r'<a href="([^"]+)">go on</a>', page)
@@ -235,7 +235,7 @@ def test_an_arrow_that_meets_nothing_within_its_budget_leads_to_the_list(
     admin: Browser, jobs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = rows(admin.get("/jobs?q=args.how:badly").text)
-    monkeypatch.setattr("tasks.engine.finding.PLACE_LOOK", 1)
+    monkeypatch.setattr("tasks.engine.reading.finding.PLACE_LOOK", 1)
     jobs("p@example.org", "well")  # newer, and no match
     page = admin.get(first).text
     before = re.search(r'rel="prev" href="([^"]+)"', page)

@@ -36,7 +36,7 @@ def jobs(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> Any:
     run_all(huey)
     huey.lease.close()  # no worker lives from here on
     huey._dispatch = None
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 4)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 4)
     return _tasks["ends_so"]
 
 

@@ -13,7 +13,7 @@ from driving import run_all, run_one
 from waiting import wait_until
 
 from tasks.engine import EngineError, JobFilter, JobHuey, Permanent, State, UnknownBatch
-from tasks.engine.batches import ends_about
+from tasks.engine.queueing.batches import ends_about
 from tasks.engine.records import Batch, Term
 from tasks.engine.scripts import FOLDER, source
 

@@ -18,8 +18,8 @@ from driving import States, run_all, run_one, state_of
 from waiting import wait_until
 
 from tasks.engine import EngineError, JobFilter, JobHuey, State, Term, UnknownJob
-from tasks.engine.bulk import KINDS, Plan
-from tasks.engine.freezing import frozen, thaw
+from tasks.engine.operating.bulk import KINDS, Plan
+from tasks.engine.operating.freezing import frozen, thaw
 
 S = State
 
@@ -203,8 +203,8 @@ def test_an_operation_reaches_past_jobs_that_do_not_match(
 ) -> None:
     wanted = add(huey, 3, "rare")
     add(huey, 650)
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 200)
-    monkeypatch.setattr("tasks.engine.dry_run.BUDGET_S", 0.0)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 200)
+    monkeypatch.setattr("tasks.engine.operating.dry_run.BUDGET_S", 0.0)
     operation = huey.commands.start_operation("cancel", filter=JobFilter(task="rare"), by="ada")
     operate(huey)
     ended = huey.reads.operation(operation.id)
@@ -571,7 +571,7 @@ def test_a_dry_run_that_ends_early_says_how_far_it_got(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(huey, 700)
-    monkeypatch.setattr("tasks.engine.dry_run.BUDGET_S", -1.0)
+    monkeypatch.setattr("tasks.engine.operating.dry_run.BUDGET_S", -1.0)
     found = huey.reads.dry_run("cancel", JobFilter(task="note"))
     assert not found.exact
     assert 0 < found.count <= found.searched < found.of == 700
@@ -594,7 +594,7 @@ def test_a_search_goes_to_the_end_in_chunks_and_keeps_what_it_found(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch, wanted: JobFilter
 ) -> None:
     add(huey, 40)
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 7)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 7)
     started = huey.commands.start_operation("search", filter=wanted, by="ada")
     assert (started.state, started.matched, started.done) == ("running", 40, 0)
     late = add(huey, 3)  # changed after the search was frozen
@@ -614,7 +614,7 @@ def test_a_search_that_finds_more_than_it_keeps_counts_on(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = add(huey, 9)
-    monkeypatch.setattr("tasks.engine.stepping.MOST_FOUND", 4)
+    monkeypatch.setattr("tasks.engine.operating.stepping.MOST_FOUND", 4)
     started = huey.commands.start_operation("search", filter=JobFilter(state=S.WAITING))
     operate(huey)
     assert huey.reads.operation(started.id).done == 9
@@ -626,7 +626,7 @@ def test_a_search_is_stopped_and_a_step_of_another_counts_once(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add(huey, 20)
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 5)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 5)
     started = huey.commands.start_operation("search", filter=JobFilter(text="note"))
     record = huey.reads.bulk.record(started.id)
     stepper = huey.commands.stepper

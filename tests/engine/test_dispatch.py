@@ -11,9 +11,10 @@ import pytest
 from driving import state_of
 from waiting import wait_until
 
-from tasks.engine import JobHuey, RetryAfter, State, dispatch
-from tasks.engine.leases import MOST_DEATHS
-from tasks.engine.pace import MOST_HELD
+from tasks.engine import JobHuey, RetryAfter, State
+from tasks.engine.running import dispatch
+from tasks.engine.running.leases import MOST_DEATHS
+from tasks.engine.running.pace import MOST_HELD
 
 
 def register(huey: JobHuey) -> list[int]:
@@ -110,7 +111,7 @@ def test_what_no_slot_takes_along_is_sent_all_the_same(slot: JobHuey) -> None:
 def test_more_is_fetched_while_half_of_what_is_held_is_left(
     held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.engine.pace.MOST_HELD", 8)
+    monkeypatch.setattr("tasks.engine.running.pace.MOST_HELD", 8)
     ids = add(slot, 20)
     for _ in range(4):
         slot.execute(slot.dequeue())

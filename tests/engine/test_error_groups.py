@@ -9,8 +9,8 @@ import pytest
 from driving import run_all, run_one
 
 from tasks.engine import EngineError, JobFilter, JobHuey, Permanent, State, Term, UnknownGroup
-from tasks.engine.failures import clean
 from tasks.engine.records import ErrorGroup
+from tasks.engine.running.failures import clean
 
 S = State
 

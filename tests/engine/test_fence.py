@@ -15,7 +15,7 @@ from machine import plan
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State
-from tasks.engine.outcome import Outcome
+from tasks.engine.running.outcome import Outcome
 
 Make = Callable[..., JobHuey]
 EACH_MS = 4000  # from one sweep to the next; a longer silence would begin with a pause

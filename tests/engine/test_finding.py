@@ -20,9 +20,9 @@ from tasks.engine import (
     Term,
     UnknownQueue,
     current_job,
-    finding,
 )
-from tasks.engine.freezing import frozen, thaw
+from tasks.engine.operating.freezing import frozen, thaw
+from tasks.engine.reading import finding
 from tasks.engine.records import Job
 
 S = State
@@ -282,7 +282,7 @@ def test_a_survey_past_its_budget_says_how_far_it_got(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = shop.fill()
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 50)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 50)
     survey = shop.huey.reads.survey(JobFilter(terms=(Term("attempt", (">0",)),)))
     assert (survey.exact, survey.searched, survey.of) == (False, 50, len(jobs))
     assert survey.count == sum(j.attempts_made > 0 for j in jobs[:50])

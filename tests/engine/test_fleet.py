@@ -13,7 +13,7 @@ from driving import run_all
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State, UnknownJob
-from tasks.engine.fleet import bury, ended
+from tasks.engine.reading.fleet import bury, ended
 
 
 def a_moment_later(huey: JobHuey) -> None:

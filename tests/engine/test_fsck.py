@@ -10,7 +10,7 @@ import pytest
 from driving import States, run_all, state_of
 
 from tasks.engine import JobHuey, State
-from tasks.engine.checking import ROUND_EACH_MS, STEP_EACH_MS, Check
+from tasks.engine.operating.checking import ROUND_EACH_MS, STEP_EACH_MS, Check
 
 
 class Drift:

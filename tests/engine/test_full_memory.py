@@ -10,8 +10,8 @@ import redis
 from driving import States, run_all, state_of
 
 from tasks.engine import JobFilter, JobHuey, State, Unreachable, crontab, current_job
-from tasks.engine.periodic import fire_due
 from tasks.engine.scripts import _engine_error
+from tasks.engine.ticking.periodic import fire_due
 
 
 @contextlib.contextmanager

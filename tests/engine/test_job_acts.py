@@ -10,7 +10,7 @@ import pytest
 from driving import States, run_all, run_one, state_of
 
 from tasks.engine import MASK, EngineError, JobFilter, JobHuey, State, UnknownJob, UnknownQueue
-from tasks.engine.acts import APPLIES
+from tasks.engine.operating.acts import APPLIES
 
 S = State
 TOMORROW = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)

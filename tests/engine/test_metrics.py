@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from driving import States, run_all, run_one
 
-from tasks.engine import JobHuey, Permanent, RetryAfter, State, metrics
-from tasks.engine.bookkeeping import Bookkeeping, note_version
-from tasks.engine.buckets import HOUR, MINUTE, TENS, Buckets, level_for
+from tasks.engine import JobHuey, Permanent, RetryAfter, State
+from tasks.engine.figures import metrics
+from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, level_for
+from tasks.engine.running.bookkeeping import Bookkeeping, note_version
 from tasks.engine.scripts import FOLDER, WRITE, source
 
 MINUTE_MS = 60_000

@@ -103,7 +103,7 @@ def test_a_search_that_runs_out_of_its_budget_can_be_gone_on_with(
 ) -> None:
     wanted = add(huey, 3, "rare")
     add(huey, 650)
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 200)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 200)
     walked = list(pages(huey, JobFilter(task="rare"), 2))
     assert [job_id for page in walked for job_id in ids(page)] == wanted[::-1]
     assert walked[0].items == []
@@ -149,7 +149,7 @@ def test_a_count_past_its_budget_says_that_it_is_not_exact(
     add(huey, 510)
     assert huey.reads.count(JobFilter()) == (510, True)
     assert huey.reads.count(JobFilter(task="note")) == (510, True)
-    monkeypatch.setattr("tasks.engine.finding.SEARCH_ROWS", 100)
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 100)
     assert huey.reads.count(JobFilter(task="note")) == (100, False)
 
 

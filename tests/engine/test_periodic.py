@@ -12,7 +12,7 @@ from driving import run_all
 from huey import crontab as huey_crontab
 
 from tasks.engine import EngineError, JobFilter, JobHuey, State, crontab
-from tasks.engine.periodic import fire_due
+from tasks.engine.ticking.periodic import fire_due
 
 NOON = int(datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp() * 1000)
 MINUTE = 60_000

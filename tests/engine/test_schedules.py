@@ -9,7 +9,7 @@ import pytest
 from huey import crontab as huey_crontab
 
 from tasks.engine import crontab
-from tasks.engine.schedules import at_minute, minute_of, schedule
+from tasks.engine.ticking.schedules import at_minute, minute_of, schedule
 
 SPRING = datetime(2026, 3, 29, tzinfo=UTC)  # Berlin goes from 02:00 to 03:00 at 01:00 UTC
 AUTUMN = datetime(2026, 10, 25, tzinfo=UTC)  # and from 03:00 back to 02:00 at 01:00 UTC

@@ -10,8 +10,8 @@ import pytest
 from driving import run_all
 
 from tasks.engine import JobHuey, Permanent, State, UnknownTask, crontab
-from tasks.engine.periodic import fire_due
 from tasks.engine.records import Periodic
+from tasks.engine.ticking.periodic import fire_due
 
 MINUTE = 60_000
 TIDY = "test_ticks.tidy"

@@ -153,7 +153,7 @@ def test_a_redis_that_answers_nothing_does_not_hold_up_a_commit(
     try:
         with db.session() as session:
             shop.put(session)
-        outbox.settle()
+        outbox.settle(0.05)
         assert outbox._joined[0].reachable  # its own call still hangs: nobody waited for its end
     finally:
         redis_server.process.send_signal(signal.SIGCONT)

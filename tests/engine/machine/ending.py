@@ -9,7 +9,7 @@ from hypothesis.stateful import precondition, rule
 from machine.model import Proc
 from machine.world import World, some
 from tasks.engine.errors import Unreachable
-from tasks.engine.outcome import Outcome
+from tasks.engine.running.outcome import Outcome
 from tasks.engine.storage import Handed
 
 ends = st.sampled_from(

@@ -15,7 +15,7 @@ from machine.living import Living
 from machine.model import plan
 from machine.operating import Operating
 from machine.taking import Taking
-from tasks.engine.leases import MOST_DEATHS
+from tasks.engine.running.leases import MOST_DEATHS
 
 
 class Engine(Adding, Taking, Ending, Living, Operating, Failing):

@@ -7,7 +7,7 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from machine.model import LEASE_S, Proc
 from machine.world import World, some
-from tasks.engine.leases import MOST_DEATHS
+from tasks.engine.running.leases import MOST_DEATHS
 
 
 class Living(World):

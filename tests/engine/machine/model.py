@@ -9,7 +9,7 @@ from typing import Any
 import keyspace
 
 from tasks.engine.errors import Unreachable
-from tasks.engine.leases import Lease
+from tasks.engine.running.leases import Lease
 from tasks.engine.scripts import Scripts
 from tasks.engine.storage import Handed, JobStorage
 

@@ -10,8 +10,8 @@ from hypothesis.stateful import precondition, rule
 
 from machine.model import KEYED, Job
 from machine.world import World, some
-from tasks.engine import periodic
 from tasks.engine.errors import Unreachable
+from tasks.engine.ticking import periodic
 
 
 class Operating(World):

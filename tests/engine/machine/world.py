@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 from machine.model import BEAT_S, LEASE_S, Clock, Job, Model, Proc, TestScripts
 from tasks.engine import JobHuey, Queue, crontab, new_id
 from tasks.engine.keys import Keys
-from tasks.engine.leases import Lease
+from tasks.engine.running.leases import Lease
 from tasks.engine.storage import Handed, JobStorage, connect
 
 COUNT = itertools.count()

@@ -8,10 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import arguments, rows
 from tasks.engine import envelope as env
+from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownJob, UnknownQueue
+from tasks.engine.queueing import arguments
 from tasks.engine.records import Outcome, State
+from tasks.engine.wording import cancelled_by
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
@@ -35,17 +37,6 @@ APPLIES: Mapping[str, tuple[State, ...]] = {
     "untag": tuple(State),
     "patch": (*LIVE_BUT_ACTIVE, State.FAILED, State.CANCELLED),
 }
-
-
-def one_line(text: str) -> str:
-    """Return what an operator wrote as a script may keep it: one line of at most 200 characters."""
-    return re.sub(r"[\t\r\n]+", " ", text)[:200]
-
-
-def cancelled_by(by: str, reason: str) -> str:
-    """Return why a job is cancelled, as its page says it."""
-    who = f"cancelled by {by}" if by else "cancelled"
-    return one_line(f"{who}: {reason}" if reason else who)
 
 
 def later(delay_s: float | None) -> dict[str, Any]:

@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.engine import arguments, ranges, rows
 from tasks.engine import envelope as env
-from tasks.engine.bulk import MOST_FOUND, Operations
+from tasks.engine import rows
 from tasks.engine.errors import EngineError
-from tasks.engine.freezing import thaw
+from tasks.engine.operating.bulk import MOST_FOUND, Operations
+from tasks.engine.operating.freezing import thaw
+from tasks.engine.queueing import arguments
+from tasks.engine.reading import ranges
 
 if TYPE_CHECKING:
     from tasks.engine.commands import Commands

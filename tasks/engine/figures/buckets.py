@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import metrics
-from tasks.engine.metrics import Sums
+from tasks.engine.figures import metrics
+from tasks.engine.figures.metrics import Sums
 
 if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage

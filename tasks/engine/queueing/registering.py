@@ -13,9 +13,9 @@ from huey.exceptions import HueyException
 from tasks.engine import envelope as env
 from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.ids import new_id
-from tasks.engine.periodic import MISSED
 from tasks.engine.queues import Queue
-from tasks.engine.schedules import schedule
+from tasks.engine.ticking.periodic import MISSED
+from tasks.engine.ticking.schedules import schedule
 
 
 class JobTask(Task):

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasks.engine import rows
-from tasks.engine.acts import one_line
 from tasks.engine.errors import EngineError, UnknownJob
-from tasks.engine.freezing import frozen, thaw
 from tasks.engine.ids import new_id
+from tasks.engine.operating.freezing import frozen, thaw
 from tasks.engine.records import Event, JobFilter, Operation, Outcome, State, Touch
 from tasks.engine.storage import JobStorage
+from tasks.engine.wording import one_line
 
 KINDS = ("retry", "run_now", "cancel", "delete", "discard", "move", "reschedule", "priority", "tag",
          "untag", "patch", "export", "search")  # fmt: skip

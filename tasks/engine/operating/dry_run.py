@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from tasks.engine import ranges, rows
-from tasks.engine.acts import APPLIES
+from tasks.engine import rows
+from tasks.engine.operating.acts import APPLIES
+from tasks.engine.reading import ranges
 from tasks.engine.records import DryRun, Job, JobFilter, Page, State, Term
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
-from tasks.engine.acts import one_line
 from tasks.engine.errors import EngineError, UnknownGroup
-from tasks.engine.plans import RESTING
+from tasks.engine.reading.plans import RESTING
 from tasks.engine.records import ErrorGroup, ErrorGroups
+from tasks.engine.wording import one_line
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

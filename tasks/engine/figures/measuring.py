@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import metrics, rows
-from tasks.engine.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
-from tasks.engine.metrics import Counts, Figures, Sums
+from tasks.engine import rows
+from tasks.engine.figures import metrics
+from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
+from tasks.engine.figures.metrics import Counts, Figures, Sums
 from tasks.engine.records import Event, Minute, Percentiles, State, TaskAbout, TaskRun
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from huey.exceptions import CancelExecution, RetryTask
 from tasks.engine import envelope as env
 from tasks.engine.current import RUNNING, CurrentJob
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
-from tasks.engine.failures import describe, hide
 from tasks.engine.ids import new_id
-from tasks.engine.outcome import RUNNING_OUTCOME, Outcome
-from tasks.engine.slots import Slots
+from tasks.engine.running.failures import describe, hide
+from tasks.engine.running.outcome import RUNNING_OUTCOME, Outcome
+from tasks.engine.running.slots import Slots
 from tasks.engine.storage import Handed, due_ms
 
 FINAL_SIGNALS = {

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
 from tasks.engine.errors import UnknownTask
-from tasks.engine.periodic import LOOK_BACK_MINUTES, MOST_SHOWN, name_of, schedule_of
 from tasks.engine.records import Pause, Periodic, Tick
-from tasks.engine.schedules import LOOK_AHEAD_MINUTES, Schedule, at_minute
+from tasks.engine.ticking.periodic import LOOK_BACK_MINUTES, MOST_SHOWN, name_of, schedule_of
+from tasks.engine.ticking.schedules import LOOK_AHEAD_MINUTES, Schedule, at_minute
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

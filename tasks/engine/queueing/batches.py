@@ -10,9 +10,9 @@ from typing import Any
 from huey.api import Task
 
 from tasks.engine import rows
-from tasks.engine.enqueueing import Enqueueing
 from tasks.engine.errors import EngineError, UnknownBatch
 from tasks.engine.ids import FOREIGN, new_id
+from tasks.engine.queueing.enqueueing import Enqueueing
 from tasks.engine.records import FINAL, Batch, State
 from tasks.engine.storage import JobStorage
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import matching
 from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.keys import digest
+from tasks.engine.reading import matching
 from tasks.engine.records import JobFilter, State, Term
 
 if TYPE_CHECKING:

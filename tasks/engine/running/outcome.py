@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
-from tasks.engine.failures import describe
+from tasks.engine.running.failures import describe
 from tasks.engine.storage import Handed
 
 ONE_LINE = re.compile(r"[\t\r\n]+")

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import envelope as env
-from tasks.engine import pausing, rows
+from tasks.engine import rows
 from tasks.engine.errors import UnknownJob
-from tasks.engine.fleet import Taker, takers
 from tasks.engine.queues import retention_of
+from tasks.engine.reading.fleet import Taker, takers
+from tasks.engine.reading.pauses import holding
 from tasks.engine.records import FINAL, Attempt, Event, Job, Pause, State
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class Explaining:
         pause, breaker = rows.pause_of(options, at), rows.breaker_of(options)
         if pause:
             return f"queue {job.queue} is {_paused(pause)}"
-        part = pausing.holding(pauses, job.task, job.tags, at)
+        part = holding(pauses, job.task, job.tags, at)
         if part:
             return f"{part.kind} {part.name} is {_paused(part.pause)}"
         if breaker:

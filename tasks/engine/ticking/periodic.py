@@ -9,10 +9,10 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine.acts import one_line
 from tasks.engine.errors import EngineError, UnknownTask
 from tasks.engine.ids import new_id
-from tasks.engine.schedules import Schedule
+from tasks.engine.ticking.schedules import Schedule
+from tasks.engine.wording import one_line
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
-from tasks.engine.plans import Plan, Planner
+from tasks.engine.reading.plans import Plan, Planner
 from tasks.engine.records import Children, Job, JobFilter, Page, Place, State, Survey, Term
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from huey import signals as S  # noqa: N812 - as in Huey
 from huey.api import Task
 
 from tasks.engine import envelope as env
-from tasks.engine.batches import Batching
-from tasks.engine.dispatch import Dispatch
-from tasks.engine.leases import Lease
-from tasks.engine.outcome import Outcome
+from tasks.engine.queueing.batches import Batching
+from tasks.engine.running.dispatch import Dispatch
+from tasks.engine.running.leases import Lease
+from tasks.engine.running.outcome import Outcome
 from tasks.engine.storage import Handed
 
 logger = logging.getLogger("tasks.engine")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tasks.engine.metrics import KEPT_S
+from tasks.engine.figures.metrics import KEPT_S
 from tasks.engine.records import State
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.engine.errors import EngineError, Unreachable
-from tasks.engine.leases import Lease
-from tasks.engine.outcome import Outcome
-from tasks.engine.pace import Pace
+from tasks.engine.running.leases import Lease
+from tasks.engine.running.outcome import Outcome
+from tasks.engine.running.pace import Pace
 from tasks.engine.storage import Answer, Handed, JobStorage
 
 logger = logging.getLogger("tasks.engine")

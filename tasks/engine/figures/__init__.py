@@ -1,0 +1,1 @@
+"""Counters by minute and what is told from them: sums, percentiles, forecasts."""
