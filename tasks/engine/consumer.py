@@ -36,6 +36,11 @@ JOINED_S = 0.2
 TRIM_EACH_S = 30.0
 
 
+def orphaned(huey: JobHuey) -> bool:
+    """Tell whether the consumer that forked this process is gone: nobody would ever stop it."""
+    return bool(huey.parent_pid) and os.getppid() != huey.parent_pid
+
+
 class JobWorker(Worker):
     """One slot: commits what it finished with its next fetch."""
 
@@ -66,7 +71,7 @@ class JobWorker(Worker):
 
     def _next(self) -> Any:
         """Return the next job, or None; a quiet worker and one that is to stop take none."""
-        wish = self.huey.lease.wish
+        wish = "stop" if orphaned(self.huey) else self.huey.lease.wish
         if not wish:
             return self.huey.dequeue()
         self.huey.dispatch.give_back()
@@ -117,6 +122,9 @@ class JobScheduler(Scheduler):
     def loop(self, now: Any = None) -> None:
         """Do what is due; an outage is waited for."""
         started = time.monotonic()
+        if orphaned(self.huey):
+            self.stop_flag.set()
+            return
         try:
             self.keep_house()
         except Unreachable:
@@ -183,6 +191,7 @@ class JobConsumer(Consumer):
         self._check_schema()
         self.huey.commands.configure()
         note_version(self.huey)
+        self.huey.parent_pid = os.getpid() if self.environment.forks else 0
         slots = 1 if self.environment.forks else self.workers
         self.huey.worker_info = {
             "kind": self.worker_type, "slots": slots, "family": secrets.token_hex(4),

@@ -58,6 +58,7 @@ class JobHuey(Attempts):
         self._dispatch: Dispatch | None = None
         self.worker_info: dict[str, Any] = {}
         self.interrupts_by = signal.SIGTERM
+        self.parent_pid = 0  # of the consumer, where its slots are processes
         self._lease_lock = threading.Lock()
         self._slot = threading.local()
         options.setdefault("serializer", env.JsonSerializer())

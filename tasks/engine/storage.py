@@ -17,6 +17,7 @@ from redis.retry import Retry
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.ids import new_id
 from tasks.engine.keys import Keys
+from tasks.engine.pool import Pool
 from tasks.engine.records import State
 from tasks.engine.scripts import Scripts
 
@@ -41,13 +42,14 @@ def connect(url: str) -> redis.Redis:
             f"the Redis address begins {url.split(':')[0]}:; redis://, rediss:// or unix:// is"
             " expected"
         )
-    return redis.Redis.from_url(
+    pool = Pool.from_url(
         url,
         retry=Retry(NoBackoff(), 0),
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
         max_connections=1000,
     )
+    return redis.Redis.from_pool(pool)
 
 
 class Handed(NamedTuple):

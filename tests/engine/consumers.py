@@ -30,8 +30,9 @@ class Consumers:
         """Start a consumer in a process group of its own; wait until it has its lease, or died."""
         before = {worker.id for worker in self.huey.reads.workers()}
         with (self.folder / f"consumer-{len(self.started)}.log").open("wb") as log:
+            patched = [sys.executable, "-m", "gevent.monkey"] if "greenlet" in options else []
             found = subprocess.Popen(
-                [CONSUMER, "apps.crashing.huey", "-w", "4", *options],
+                [*patched, CONSUMER, "apps.crashing.huey", "-w", "4", *options],
                 env=self.env, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
             )  # fmt: skip
         self.started.append(found)

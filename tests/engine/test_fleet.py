@@ -143,11 +143,42 @@ def test_stop_now_ends_a_stop_that_waits_for_what_runs(consumers: Consumers) -> 
     assert consumers.huey.reads.job(job_id).state is State.WAITING
 
 
-def test_a_greenlet_worker_runs_a_job(consumers: Consumers) -> None:
-    pytest.importorskip("gevent", reason="GREENLET WORKERS ARE NOT TESTED: gevent is not installed")
-    consumers.start("-k", "greenlet", "-w", "2")
+def test_a_greenlet_worker_runs_its_jobs_side_by_side(consumers: Consumers) -> None:
+    consumers.start("-k", "greenlet", "-w", "3")
+    held = [consumers.app.held("gate").id for _ in range(2)]
+    consumers.reach({State.ACTIVE: len(held)})
     ids = [consumers.app.good().id for _ in range(4)]
-    consumers.reach({State.COMPLETED: len(ids)})
+    consumers.reach({State.ACTIVE: len(held), State.COMPLETED: len(ids)})
+    consumers.app.open_gate("gate")
+    consumers.reach({State.COMPLETED: len(held) + len(ids)})
+
+
+def test_a_greenlets_timeout_in_the_midst_of_its_calls_spoils_no_other(
+    consumers: Consumers,
+) -> None:
+    consumers.start("-k", "greenlet", "-w", "2")
+    late = [consumers.app.parts(100_000, timeout=0.2).id for _ in range(4)]
+    consumers.reach({State.FAILED: len(late)})
+    assert {consumers.huey.reads.job(i).error.type for i in late} == {"TaskTimeout"}
+    ids = [consumers.app.good().id for _ in range(4)]
+    consumers.reach({State.FAILED: len(late), State.COMPLETED: len(ids)})
+
+
+@pytest.mark.slow(reason="a process dies and its lease ends")
+def test_processes_whose_parent_was_killed_end_what_they_run_and_stop(
+    consumers: Consumers,
+) -> None:
+    parent = consumers.start("-k", "process", "-w", "2")
+    running = consumers.app.held("gate").id
+    consumers.reach({State.ACTIVE: 1})
+    parent.kill()
+    waiting = consumers.app.good().id
+    consumers.app.open_gate("gate")
+    wait_until(lambda: consumers.huey.reads.snapshot().workers_live == 0, "they stop")
+    job = consumers.huey.reads.job(running)
+    assert (job.state, job.attempts_made, job.recovered) == (State.COMPLETED, 1, 0)
+    consumers.start()
+    wait_until(lambda: consumers.huey.reads.job(waiting).state is State.COMPLETED, "it runs")
 
 
 def test_a_worker_that_is_none_is_refused(huey: JobHuey) -> None:

@@ -1,0 +1,30 @@
+"""The connections to Redis that a process keeps, none of them with a reply that is still to come."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import redis
+
+
+class Pool(redis.ConnectionPool):
+    """Takes back no connection whose reply may still come: the next call would read it as its own.
+
+    An exception that came since the connection was lent, and is no reply of the server, interrupted
+    its call: a signal's handler that raises, a greenlet that is killed, a timeout of the task.
+    """
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Lend a connection that is connected."""
+        connection: Any = super().get_connection(*args, **kwargs)
+        connection.lent_within = sys.exception()
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back, closed where its call was interrupted."""
+        fault, before = sys.exception(), getattr(connection, "lent_within", None)
+        connection.lent_within = None
+        if fault is not before and not isinstance(fault, redis.ResponseError):
+            connection.disconnect()
+        super().release(connection)

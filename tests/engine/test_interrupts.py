@@ -1,0 +1,79 @@
+"""A call that is interrupted between its request and its reply spoils no later one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from tasks.engine import JobHuey
+
+
+class Interrupted(BaseException):
+    """What the signal's handler raises, as KeyboardInterrupt or a greenlet's kill would be."""
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise Interrupted
+
+
+@pytest.fixture
+def interrupt(huey: JobHuey) -> Iterator[Callable[[Callable[[], Any]], None]]:
+    """Return a function that runs a call and sends this process a signal when its request is out."""
+    pool = huey.storage.client.connection_pool
+    before, armed = signal.signal(signal.SIGUSR1, _interrupt), []
+
+    class Connection(pool.connection_class):
+        def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+            super().send_packed_command(*args, **kwargs)
+            if armed:
+                armed.clear()
+                signal.raise_signal(signal.SIGUSR1)
+
+    def run(call: Callable[[], Any]) -> None:
+        pool.disconnect()
+        pool.reset()
+        pool.connection_class = Connection
+        huey.storage.call("PING")  # connected: the next request is the call's own
+        armed.append(True)
+        with pytest.raises(Interrupted):
+            call()
+
+    yield run
+    signal.signal(signal.SIGUSR1, before)
+
+
+CALLS: dict[str, Callable[[JobHuey], Any]] = {
+    "a script": lambda huey: huey.storage.scripts.run("sizes", '{"keys":[],"oldest":"","newest":""}'),
+    "a command that blocks": lambda huey: huey.storage.wait(0.05),
+    "several at once": lambda huey: huey.storage.pipeline([("ECHO", "one"), ("ECHO", "two")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("first", CALLS)
+def test_the_next_call_gets_its_own_reply(
+    huey: JobHuey, interrupt: Callable[[Callable[[], Any]], None], first: str
+) -> None:
+    interrupt(lambda: CALLS[first](huey))
+    assert huey.storage.call("ECHO", "mine") == b"mine"
+    job_id = huey.task(name="after")(lambda: None)().id
+    assert huey.dequeue().id == job_id
+
+
+def test_a_refusal_is_a_reply_and_costs_no_connection(huey: JobHuey) -> None:
+    number = huey.storage.call("CLIENT", "ID")
+    with pytest.raises(Exception, match="refuses"):
+        huey.storage.call("HGET", "too few")
+    assert huey.storage.call("CLIENT", "ID") == number
+
+
+def test_a_call_made_while_an_exception_is_handled_costs_no_connection(huey: JobHuey) -> None:
+    number = huey.storage.call("CLIENT", "ID")
+    try:
+        raise ValueError("somebody else's")
+    except ValueError:
+        assert huey.storage.call("CLIENT", "ID") == number
+        assert huey.storage.call("CLIENT", "ID") == number
