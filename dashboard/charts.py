@@ -58,11 +58,17 @@ def nice(top: float) -> int:
         step *= 10
 
 
+def nice_count(top: float) -> int:
+    """Return a round number at or above `top` whose half is whole: jobs come in wholes."""
+    shown = nice(top or 1)
+    return {1: 2, 5: 6}.get(shown, shown)
+
+
 def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 130) -> Chart:
     """Return an hour of finished jobs as stacked bars: completed, retried, failed."""
     left, bottom, right = 36.0, 20.0, 4.0
     room, plot = width - left - right, height - bottom - 8
-    top = nice(max([m.completed + m.failed + m.retried for m in minutes] or [1]) or 1)
+    top = nice_count(max([m.completed + m.failed + m.retried for m in minutes] or [1]))
     step = room / max(1, len(minutes))
     rects: list[Rect] = []
     for n, minute in enumerate(minutes):
@@ -79,10 +85,10 @@ def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 13
                     rects.append(Rect(round(x, 1), round(y, 1), round(step - 1, 1), 1.5, "cap"))
         if not (minute.completed or minute.retried or minute.failed):
             rects.append(Rect(round(x, 1), 8 + plot - 1, round(step - 1, 1), 1, "zero", title))
-    parts = (0.5, 1.0) if top > 1 else (1.0,)
+    parts = (0.5, 1.0)
     grid = [round(8 + plot * (1 - part), 1) for part in parts]
     labels = [
-        Label(left - 8, y + 4, str(round(top * part)), "end")
+        Label(left - 8, y + 4, formats.number(top * part), "end")
         for y, part in zip(grid, parts, strict=True)
     ]
     labels.append(Label(left - 8, 8 + plot + 4, "0", "end"))

@@ -19,7 +19,7 @@ from tasks.spelling import share as share
 
 def init_app(app: Flask) -> None:
     """Register every filter."""
-    for name in ("number", "duration", "ms", "clock", "iso", "ago", "stamp", "short_moment", "share", "short_task", "middle",
+    for name in ("number", "duration", "ms", "clock", "iso", "ago", "running", "stamp", "short_moment", "share", "short_task", "middle",
                  "address", "compact", "figure", "unit", "sentence", "kept", "did", "every", "target_of",
                  "soon", "size", "jobs", "listed", "is_job_id"):  # fmt: skip
         app.add_template_filter(globals()[name], name)
@@ -73,6 +73,11 @@ def ago(at: datetime | None) -> str:
     if abs(seconds) < 1:
         return "now"
     return f"{words} ago" if seconds > 0 else f"in {words}"
+
+
+def running(since: datetime) -> str:
+    """Return how long something has run up to now: 4 s, 12 min."""
+    return _rough(max(0.0, (utcnow() - since).total_seconds()))
 
 
 def _rough(seconds: float) -> str:

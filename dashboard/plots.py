@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from dashboard.charts import Label, Rect, nice
+from dashboard.charts import Label, Rect, nice, nice_count
 from dashboard.formats import ms, number, share
 from tasks.engine.figures.metrics import Figures, bucket_ms, bucket_top_ms
 from tasks.engine.rows import EPOCH
@@ -124,7 +124,7 @@ def _top(known: Sequence[float], target: float | None, unit: str) -> float:
     highest = max([*known, target or 0.0, 0.0])
     if unit == "%":
         return 1.0 if highest > 0.5 else nice(max(0.01, highest) * 100) / 100
-    return float(nice(highest or 1))
+    return float(nice_count(highest) if not unit else nice(highest or 1))
 
 
 def _line(frame: Frame, at: Sequence[datetime], kind: str, values: Values, name: str | None,

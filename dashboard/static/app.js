@@ -139,17 +139,18 @@
 
   const UNITS = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
 
-  function age(seconds) {
+  function age(seconds, running) {
     const far = Math.abs(seconds);
-    if (far < 1) return "now";
+    if (far < 1) return running ? "0 s" : "now";
     const [size, unit] = UNITS.find(([least]) => far >= least);
     const words = `${Math.floor(far / size)} ${unit}`;
+    if (running) return words;
     return seconds > 0 ? `${words} ago` : `in ${words}`;
   }
 
   function countOn() {
     for (const node of all("time[data-age]")) {
-      const text = age((now() - Date.parse(node.dateTime)) / 1000);
+      const text = age((now() - Date.parse(node.dateTime)) / 1000, node.dataset.age === "running");
       if (node.textContent !== text) node.textContent = text;
     }
     one("time.clock").textContent = `${new Date(now()).toISOString().slice(11, 19)} UTC`;

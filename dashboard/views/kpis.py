@@ -93,6 +93,8 @@ def csv_file(name: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> R
 def said(kpi: Kpi, value: float | None = None) -> str:
     """Return a KPI's value, or another one of it, with its unit."""
     shown = kpi.value if value is None else value
+    if shown is None:
+        return "–"
     if kpi.unit == "%":
         return formats.share(shown)
     return (

@@ -30,6 +30,17 @@ def test_an_axis_ends_at_a_round_number(top: float, shown: int) -> None:
     assert charts.nice(top) == shown
 
 
+@pytest.mark.parametrize(("top", "shown"), [(0, 2), (1, 2), (2, 2), (5, 6), (7, 10), (45, 50)])
+def test_an_axis_of_jobs_has_a_whole_number_at_its_middle(top: float, shown: int) -> None:
+    assert charts.nice_count(top) == shown
+    assert charts.nice_count(top) % 2 == 0
+
+
+def test_large_figures_of_an_axis_are_read_in_thousands() -> None:
+    said = [label.text for label in charts.throughput(hour(completed=[5000])).labels]
+    assert said[:3] == ["2 500", "5 000", "0"]
+
+
 @pytest.mark.parametrize(
     "minutes",
     [[], hour(), hour(completed=[1]), hour(completed=[0, 900_000], failed=[3], retried=[1, 2, 3])],

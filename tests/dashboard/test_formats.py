@@ -44,6 +44,13 @@ def test_ages_look_back_and_ahead(
     assert formats.ago(now - timedelta(seconds=ago_s)).replace(T, " ") == shown
 
 
+def test_what_runs_says_how_long_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = utcnow()
+    monkeypatch.setattr(formats, "utcnow", lambda: now)
+    shown = [formats.running(now - timedelta(seconds=age)) for age in (-3, 0.2, 41, 200)]
+    assert shown == ["0 s", "0 s", "41 s", "3 min"]
+
+
 def test_instants_are_utc_wherever_they_were_made() -> None:
     at = datetime.fromisoformat("2026-11-24T14:06:24+02:00")
     assert formats.clock(at) == "12:06:24"
