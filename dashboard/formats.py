@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,12 +17,14 @@ from tasks.spelling import duration as duration
 from tasks.spelling import number as number
 from tasks.spelling import share as share
 
+TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
 
 def init_app(app: Flask) -> None:
     """Register every filter."""
     for name in ("number", "duration", "ms", "clock", "iso", "ago", "running", "stamp", "short_moment", "share", "short_task", "middle",
                  "address", "compact", "figure", "unit", "sentence", "kept", "did", "every", "target_of",
-                 "soon", "size", "jobs", "listed", "is_job_id"):  # fmt: skip
+                 "soon", "size", "jobs", "listed", "is_job_id", "as_json"):  # fmt: skip
         app.add_template_filter(globals()[name], name)
 
 
@@ -238,5 +241,14 @@ def compact(job: Any, most: int = 64) -> str:
     return middle(", ".join(parts), most)
 
 
+def as_json(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON that a person can read: letters as they are.
+
+    Marks that turn the direction of text stay escaped: they would show another value than there is.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    return TURNS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else as_json(value)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 from flask import flash, redirect, request, url_for
 from sqlalchemy import select
 
-from dashboard import actions, arrows, auth, plots, traces
+from dashboard import actions, arrows, auth, formats, plots, traces
 from dashboard.models import AuditEntry
 from dashboard.pages import render, say, watch
 from dashboard.security import declare, local_path
@@ -122,7 +121,7 @@ def _place(attempt: Attempt, job: Job) -> int:
 def _raw(job: Job) -> str:
     """Return the arguments as JSON."""
     body = {"args": list(job.args), "kwargs": dict(job.kwargs)}
-    return json.dumps(body, indent=2, ensure_ascii=False, default=str)
+    return formats.as_json(body, 2)
 
 
 def _runs(runs: Sequence[TaskRun], job_id: str) -> plots.Plot | None:

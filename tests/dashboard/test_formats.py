@@ -44,6 +44,15 @@ def test_ages_look_back_and_ahead(
     assert formats.ago(now - timedelta(seconds=ago_s)).replace(T, " ") == shown
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("Zoë 美咲 👩‍🔬", '"Zoë 美咲 👩‍🔬"'), ({"a": [1, None, True]}, '{"a": [1, null, true]}'),
+     ("a\u202eb\x07", '"a\\u202eb\\u0007"')],
+)  # fmt: skip
+def test_an_argument_is_read_as_it_was_written(value: object, shown: str) -> None:
+    assert formats.as_json(value) == shown
+
+
 def test_what_runs_says_how_long_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     now = utcnow()
     monkeypatch.setattr(formats, "utcnow", lambda: now)
