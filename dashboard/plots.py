@@ -16,6 +16,8 @@ from tasks.engine.rows import EPOCH
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 60.0, 8.0, 20.0
 LABEL_HEIGHT = 13.0
+# Tops of an axis of time over ten seconds: each, and its half, is said in one word.
+LONG_MS = tuple(1000.0 * s for s in (10, 20, 40, 60, 120, 240, 480, 720, 1200, 2400, 3600, 7200, 14400, 28800, 43200))
 Values = Sequence[float | None]
 Marks = Sequence[tuple[datetime, str]]
 
@@ -124,6 +126,8 @@ def _top(known: Sequence[float], target: float | None, unit: str) -> float:
     highest = max([*known, target or 0.0, 0.0])
     if unit == "%":
         return 1.0 if highest > 0.5 else nice(max(0.01, highest) * 100) / 100
+    if unit == "ms" and highest > LONG_MS[0]:
+        return next((top for top in LONG_MS if top >= highest), float(nice(highest)))
     return float(nice_count(highest) if not unit else nice(highest or 1))
 
 

@@ -11,7 +11,7 @@ def number(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return 0.84 s, 41 s, 3 min 18 s, 2 h 04 min or 3 d 4 h."""
+    """Return 0.84 s, 41 s, 15 min, 3 min 18 s, 2 h 04 min or 3 d 4 h."""
     if seconds is None:
         return "–"
     seconds = max(0.0, seconds)
@@ -26,10 +26,10 @@ def duration(seconds: float | None) -> str:
         return f"{seconds} s"
     minutes, rest = divmod(seconds, 60)
     if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
+        return f"{minutes} min {rest:02d} s".removesuffix(" 00 s")
     hours, minutes = divmod(minutes, 60)
     if hours < 48:
-        return f"{hours} h {minutes:02d} min"
+        return f"{hours} h {minutes:02d} min".removesuffix(" 00 min")
     return f"{hours // 24} d {hours % 24} h"
 
 

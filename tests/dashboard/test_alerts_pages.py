@@ -285,10 +285,10 @@ def test_the_history_pages_through_what_fired(admin: Browser) -> None:
             incident = begin(session, found, Seen(11 + n), at)
             close(session, found, incident, at + timedelta(minutes=5), "well")
     page = admin.get("/alerts/history").text
-    assert page.count("5 min 00 s") == 50
+    assert page.count("5 min<") == 50
     older = re.search(r'rel="next" href="([^"]+)"', page)
     assert older
-    assert admin.get(older[1].replace("&amp;", "&")).text.count("5 min 00 s") == 10
+    assert admin.get(older[1].replace("&amp;", "&")).text.count("5 min<") == 10
 
 
 def test_with_redis_away_rules_are_read_and_nothing_is_guessed(

@@ -192,9 +192,9 @@ def test_two_jobs_stand_side_by_side_and_what_differs_is_marked(
     run_one(huey)
     assert f"/jobs/compare?a={failed}&amp;b={good}" in admin.get(f"/jobs/{failed}").text
     page = admin.get(f"/jobs/compare?a={failed}&b={good}").text
-    rows = dict(re.findall(r'<tr( data-differs)?><th scope="row"[^>]*>(\w+)<', page))
+    rows = dict(re.findall(r'<tr( data-differs)?>\s*<th scope="row"[^>]*>(\w+)<', page))
     assert rows
-    differing = re.findall(r'<tr data-differs><th scope="row"[^>]*>([^<]+)<', page)
+    differing = re.findall(r'<tr data-differs>\s*<th scope="row"[^>]*>([^<]+)<', page)
     assert {"state", "course", "error", "result"} <= set(differing)
     assert "seats" not in differing
     assert "Two ids make a comparison" in admin.get("/jobs/compare").text

@@ -94,3 +94,13 @@ def test_percentiles_of_points_without_a_job_are_gaps() -> None:
     plot = plots.percentiles(points, "run")
     assert [line.kind for line in plot.lines] == ["p50", "p95", "p99"]
     assert all(len(line.pieces) == 2 for line in plot.lines)
+
+
+@pytest.mark.parametrize(
+    ("highest_s", "said"),
+    [(0.3, ["0", "0.20 s", "0.40 s"]), (14, ["0", "10 s", "20 s"]), (156, ["0", "2 min", "4 min"]), (5000, ["0", "1 h", "2 h"])],
+)  # fmt: skip
+def test_an_axis_of_time_is_said_in_single_words(highest_s: float, said: Sequence[str]) -> None:
+    values = [0, highest_s * 1000]
+    drawn = plots.plot([NOON, NOON + timedelta(minutes=1)], {"p95": values}, unit="ms")
+    assert [label.text for label in drawn.labels][:3] == said
