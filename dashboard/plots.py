@@ -17,7 +17,10 @@ from tasks.engine.rows import EPOCH
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 60.0, 8.0, 20.0
 LABEL_HEIGHT = 13.0
 # Tops of an axis of time over ten seconds: each, and its half, is said in one word.
-LONG_MS = tuple(1000.0 * s for s in (10, 20, 40, 60, 120, 240, 480, 720, 1200, 2400, 3600, 7200, 14400, 28800, 43200))
+LONG_MS = tuple(
+    1000.0 * s
+    for s in (10, 20, 40, 60, 120, 240, 480, 720, 1200, 2400, 3600, 7200, 14400, 28800, 43200)
+)
 Values = Sequence[float | None]
 Marks = Sequence[tuple[datetime, str]]
 

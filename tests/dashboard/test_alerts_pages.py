@@ -190,7 +190,7 @@ def test_what_fires_comes_first_with_who_is_on_it_and_on_the_overview(
     assert re.search(r'title="firing">1<', overview)
     incident = incidents()[0]
     admin.post(f"/alerts/incidents/{incident.id}/acknowledge")
-    assert "Somebody is on each of them" in admin.get("/alerts").text
+    assert "Somebody is on it" in admin.get("/alerts").text
     admin.post(f"/alerts/incidents/{incident.id}/acknowledge")
     assert "is on it already" in admin.get("/alerts").text
 
