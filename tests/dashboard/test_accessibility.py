@@ -170,3 +170,19 @@ def test_nothing_moves_for_those_who_ask_for_stillness(page: Page) -> None:
         " return s.animationName !== 'none' || parseFloat(s.transitionDuration) > 0}).length"
     )
     assert moving == 0
+
+
+def test_on_a_phone_the_menu_of_a_job_opens_within_the_screen(
+    page: Page, addresses: list[str]
+) -> None:
+    job = next(path for path in addresses if path.startswith("/jobs/0"))
+    for width in (320, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        page.goto(job)
+        page.locator(".job-head .menu > summary").click()
+        box = page.locator(".job-head .menu-list").bounding_box()
+        assert box
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= width
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= 844
