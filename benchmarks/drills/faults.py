@@ -2,28 +2,92 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 
+from benchmarks.drills.server_faults import (
+    cut_connections,
+    failover,
+    full_memory,
+    kill_redis,
+    promote,
+    script_flush,
+    silence,
+    torn_file,
+)
 from benchmarks.drills.stage import BEAT_S, LEASE_S, Figures, Stage, until
 
 
-def kill_consumer(stage: Stage) -> Figures:
-    """SIGKILL of a consumer, four times"""
+def kill_threads(stage: Stage) -> Figures:
+    """SIGKILL of a consumer of threads, four times"""
+    return _kill_consumers(stage, "thread")
+
+
+def kill_processes(stage: Stage) -> Figures:
+    """SIGKILL of a consumer of processes with its children, four times"""
+    return _kill_consumers(stage, "process")
+
+
+def kill_greenlets(stage: Stage) -> Figures:
+    """SIGKILL of a consumer of greenlets, four times"""
+    return _kill_consumers(stage, "greenlet")
+
+
+def _kill_consumers(stage: Stage, kind: str) -> Figures:
     names = stage.add(400)
-    alive = [stage.consumer(), stage.consumer()]
+    alive = [stage.consumer(kind=kind), stage.consumer(kind=kind)]
     stage.running()
     for _ in range(4):
         time.sleep(0.7)
         _kill(stage, alive.pop(0))
-        alive.append(stage.consumer())
+        alive.append(stage.consumer(kind=kind))
     return stage.finish(names)
+
+
+def kill_parent(stage: Stage) -> Figures:
+    """SIGKILL of the parent alone of -k process, four times"""
+    names = stage.add(400)
+    current = stage.consumer(kind="process")
+    stage.running()
+    for _ in range(4):
+        time.sleep(0.7)
+        stage.fault()
+        stage.consumers[current].kill()
+        stage.consumers[current].wait()
+        current = stage.consumer(kind="process")
+    found = stage.finish(names)
+    until(lambda: len(stage.lives()) == 4, 20)  # the children of the last one
+    found.note = f"{len(stage.lives()) - 4} children left over, {stage.recovered()} recoveries"
+    return found
+
+
+def versions(stage: Stage) -> Figures:
+    """An older version's consumers beside this one's, each killed twice"""
+    old = stage.home / "old"
+    commits = ["git", "log", "-2", "--format=%h", "--", "tasks/engine"]
+    rev = os.environ.get("DRILL_OLD") or _said(commits).split()[-1]
+    old.mkdir()
+    with tempfile.TemporaryFile() as archive:
+        subprocess.run(["git", "archive", rev, "tasks", "benchmarks"], stdout=archive, check=True)
+        archive.seek(0)
+        subprocess.run(["tar", "-x", "-C", str(old)], stdin=archive, check=True)
+    names = stage.add(400)
+    alive = [(stage.consumer(code=code), code) for code in (old, None)]
+    stage.running()
+    for _ in range(4):
+        time.sleep(0.7)
+        number, code = alive.pop(0)
+        _kill(stage, number)
+        alive.append((stage.consumer(code=code), code))
+    found = stage.finish(names)
+    found.note = f"beside commit {rev}, drift {stage.drift()}"
+    return found
 
 
 def kill_child(stage: Stage) -> Figures:
@@ -39,28 +103,13 @@ def kill_child(stage: Stage) -> Figures:
     return stage.finish(names)
 
 
-def kill_redis(stage: Stage) -> Figures:
-    """SIGKILL of Redis (appendfsync everysec), twice, one second away"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    for _ in range(2):
-        stage.redis.kill()
-        stage.redis.wait()
-        time.sleep(1)
-        stage.redis = stage.start_redis()
-        stage.fault()
-        time.sleep(1)
-    return stage.finish(names)
-
-
 def freeze(stage: Stage) -> Figures:
     """SIGSTOP of a consumer for twice its lease, and back"""
     names = stage.add(150, work_s=0.1)
     frozen = stage.consumer()
     stage.running()
     other = stage.consumer()
-    until(lambda: len(_lives(stage)) == 2)
+    until(lambda: len(stage.lives()) == 2)
     stage.fault()
     stage.consumers[frozen].send_signal(signal.SIGSTOP)
     time.sleep(2 * LEASE_S + 2)
@@ -89,25 +138,13 @@ def lost_replies(stage: Stage) -> Figures:
     return found
 
 
-def cut_connections(stage: Stage) -> Figures:
-    """CLIENT KILL of every connection, 30 times"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    for _ in range(30):
-        stage.fault()
-        stage.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        time.sleep(0.1)
-    return stage.finish(names)
-
-
 def partition(stage: Stage) -> Figures:
     """One consumer cut off from Redis for twice its lease"""
     names = stage.add(150, work_s=0.1)
     cut = stage.consumer()
     stage.running()
     stage.consumer()
-    until(lambda: len(_lives(stage)) == 2)
+    until(lambda: len(stage.lives()) == 2)
     stage.fault()
     stage.proxies[cut].stall(True)
     time.sleep(2 * LEASE_S + 2)
@@ -115,75 +152,6 @@ def partition(stage: Stage) -> Figures:
     found = stage.finish(names)
     time.sleep(2 * BEAT_S)
     found.note = f"{stage.log().count('no longer ours')} late outcomes refused"
-    return found
-
-
-def script_flush(stage: Stage) -> Figures:
-    """SCRIPT FLUSH, 30 times"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    for _ in range(30):
-        stage.fault()
-        stage.client.script_flush()
-        time.sleep(0.05)
-    return stage.finish(names)
-
-
-def failover(stage: Stage) -> Figures:
-    """Failover that loses the last second of writes"""
-    names = stage.add(200, work_s=0.1)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    saved = [
-        (key, stage.client.dump(key), max(0, stage.client.pttl(key)))
-        for key in stage.client.scan_iter(count=1000)
-    ]
-    time.sleep(1)
-    with stage.client.pipeline(transaction=True) as pipe:
-        pipe.flushdb()
-        for key, data, ttl in saved:
-            if data is not None:
-                pipe.restore(key, ttl, data)
-        stage.fault()
-        pipe.execute()
-    found = stage.finish(names)
-    found.note = "doubled: ended in the lost second"
-    return found
-
-
-def full_memory(stage: Stage) -> Figures:
-    """Redis is full for three seconds"""
-    from tasks.engine import Unreachable
-
-    names = stage.add(300)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    stage.client.config_set("maxmemory", "1")
-    stage.fault()
-    refused = 0
-    for _ in range(30):
-        try:
-            names += stage.add(1)
-        except Unreachable:
-            refused += 1
-        time.sleep(0.1)
-    stage.client.config_set("maxmemory", "0")
-    found = stage.finish(names)
-    found.note = f"{refused} adds refused, {_recovered(stage)} false recoveries"
-    return found
-
-
-def silence(stage: Stage) -> Figures:
-    """Redis answers nobody for longer than every lease (CLIENT PAUSE)"""
-    names = stage.add(300)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    stage.client.client_pause(int(LEASE_S * 1500))
-    time.sleep(LEASE_S * 1.5)
-    stage.fault()
-    found = stage.finish(names)
-    found.note = f"{_recovered(stage)} false recoveries"
     return found
 
 
@@ -222,14 +190,15 @@ def terminate(stage: Stage) -> Figures:
         stage.consumers[current].wait(20)
         current = stage.consumer("-t", "5")
     found = stage.finish(names)
-    found.note = f"{_recovered(stage)} recoveries"
+    found.note = f"{stage.recovered()} recoveries"
     return found
 
 
 ROWS: dict[str, Callable[[Stage], Figures]] = {
     row.__name__: row
-    for row in (kill_consumer, kill_child, kill_redis, freeze, lost_replies, cut_connections, partition,
-                script_flush, failover, full_memory, silence, poison, terminate)
+    for row in (kill_threads, kill_processes, kill_greenlets, kill_child, kill_parent, versions, kill_redis,
+                torn_file, promote, failover, freeze, lost_replies, cut_connections, partition,
+                script_flush, full_memory, silence, poison, terminate)
 }  # fmt: skip
 
 
@@ -261,24 +230,15 @@ def _kill(stage: Stage, number: int) -> None:
     stage.consumers[number].wait()
 
 
+def _said(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def _children(parent: int) -> list[int]:
     found = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=False
     )
     return [int(pid) for pid in found.stdout.split()]
-
-
-def _lives(stage: Stage) -> list[str]:
-    return [worker.id for worker in stage.app.huey.reads.workers() if worker.state == "live"]
-
-
-def _recovered(stage: Stage) -> int:
-    from tasks.engine import JobFilter
-
-    with contextlib.suppress(Exception):
-        page = stage.app.huey.reads.jobs(JobFilter(), limit=200)
-        return sum(job.recovered for job in page.items)
-    return -1
 
 
 if __name__ == "__main__":

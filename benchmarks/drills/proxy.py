@@ -9,13 +9,13 @@ import threading
 
 
 class Proxy:
-    """Forwards to `target` on a port of its own; `stalled` and `cut_one_in` change what it does."""
+    """Forwards to `target`, on a port of its own where none is given; `stall` and `cut_one_in` change what it does."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, port: int = 0) -> None:
         self.target, self.cut_one_in, self.cuts = target, 0, 0
         self._go = threading.Event()
         self._go.set()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 

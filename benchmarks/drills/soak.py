@@ -19,7 +19,7 @@ from benchmarks.drills.stage import LEASE_S, Stage, until
 from tasks.engine import Unreachable
 
 SECONDS = float(os.environ.get("SECONDS_TO_RUN") or 300)
-KINDS = ("thread", "process", "thread")
+KINDS = ("thread", "process", "greenlet")
 
 
 class Soak:

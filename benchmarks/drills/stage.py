@@ -70,13 +70,16 @@ class Stage:
         sys.modules.pop("benchmarks.apps.ledger", None)
         self.app: Any = importlib.import_module("benchmarks.apps.ledger")
 
-    def start_redis(self) -> subprocess.Popen[bytes]:
-        """Start the server on what is on disk."""
-        options = f"--port {self.port} --dir {self.home} --appendonly yes --appendfsync everysec"
+    def start_redis(
+        self, *options: str, port: int = 0, folder: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start the server on what is on disk, or another one on a port and folder of its own."""
+        port, folder = port or self.port, folder or self.home
+        common = f"--port {port} --dir {folder} --appendonly yes --appendfsync everysec"
         process = subprocess.Popen(
-            [self.binary, *options.split(), "--save", ""], stdout=subprocess.DEVNULL
+            [self.binary, *common.split(), "--save", "", *options], stdout=subprocess.DEVNULL
         )
-        client = redis.Redis(port=self.port)
+        client = redis.Redis(port=port)
 
         def answers() -> bool:
             with contextlib.suppress(redis.RedisError):
@@ -87,15 +90,23 @@ class Stage:
         client.close()
         return process
 
-    def consumer(self, *options: str, kind: str = "thread", slots: int = 4) -> int:
-        """Start a stock consumer behind a proxy of its own. Returns: its number."""
+    def consumer(
+        self, *options: str, kind: str = "thread", slots: int = 4, code: Path | None = None
+    ) -> int:
+        """Start a stock consumer behind a proxy of its own, of this code or of that in a folder.
+
+        Returns: its number.
+        """
         self.proxies.append(Proxy(self.port))
         env = {**os.environ, "BENCH_REDIS": f"redis://127.0.0.1:{self.proxies[-1].port}"}
-        command = [sys.executable, "-m", "huey.bin.huey_consumer", "benchmarks.apps.ledger.huey",
+        patched = ["-m", "gevent.monkey", "--module"] if kind == "greenlet" else ["-m"]
+        command = [sys.executable, *patched, "huey.bin.huey_consumer", "benchmarks.apps.ledger.huey",
                    "-k", kind, "-w", str(slots), "-q", *options]  # fmt: skip
         log = (self.home / f"consumer-{len(self.consumers)}.log").open("wb")
         self.consumers.append(
-            subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+            subprocess.Popen(
+                command, env=env, stdout=log, stderr=log, start_new_session=True, cwd=code
+            )
         )
         return len(self.consumers) - 1
 
@@ -132,6 +143,23 @@ class Stage:
             jobs=len(names), lost=len(wanted - set(ended)),
             doubled=sum(ended[name] > 1 for name in names), heal_s=self._heal(),
         )  # fmt: skip
+
+    def drift(self) -> str:
+        """Say what the check of all keys finds wrong; it mends nothing."""
+        return str(self.app.huey.commands.fsck(mend=False) or "none")
+
+    def lives(self) -> list[str]:
+        """Return the ids of the worker processes that live."""
+        return [worker.id for worker in self.app.huey.reads.workers() if worker.state == "live"]
+
+    def recovered(self) -> int:
+        """Count how often a job was recovered of a dead worker."""
+        from tasks.engine import JobFilter
+
+        with contextlib.suppress(Exception):
+            page = self.app.huey.reads.jobs(JobFilter(), limit=200)
+            return sum(job.recovered for job in page.items)
+        return -1
 
     def _live(self) -> int:
         totals = self.app.huey.reads.snapshot().totals
