@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from consumers import Consumers
+from slots import register
 
-from tasks.engine import new_id
+from tasks.engine import JobHuey, new_id
+from tasks.engine.running import dispatch
 
 
 @pytest.fixture
@@ -26,3 +28,26 @@ def consumers(
     found.huey.lease.close()
     found.huey.storage.flush_all()
     found.huey.storage.close()
+
+
+@pytest.fixture
+def slot(huey: JobHuey) -> Iterator[JobHuey]:
+    """Make this thread a slot of a process that knows its tasks to be quick."""
+    register(huey)
+    huey.join_loop()
+    for task in (huey.quick, huey.mail):
+        huey.dispatch.pace.note(huey._registry.task_to_string(task.task_class), 0.00002)
+    yield huey
+    huey.leave_loop()
+
+
+@pytest.fixture
+def held_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let held jobs wait for a slot as long as the test takes."""
+    monkeypatch.setattr(dispatch, "HELD_MOST_S", 3600)
+
+
+@pytest.fixture
+def no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is finished wait for a slot to take it along, as long as the test takes."""
+    monkeypatch.setattr(dispatch, "_run", lambda ref: None)

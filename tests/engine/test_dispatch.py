@@ -3,61 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from driving import state_of
+from slots import add, register, states
 from waiting import wait_until
 
 from tasks.engine import JobHuey, RetryAfter, State
 from tasks.engine.running import dispatch
 from tasks.engine.running.leases import MOST_DEATHS
 from tasks.engine.running.pace import MOST_HELD
-
-
-def register(huey: JobHuey) -> list[int]:
-    """Give a Huey the tasks `quick` and `mail`. Returns: where they note what they were given."""
-    ran: list[int] = []
-
-    def note(number: int) -> None:
-        ran.append(number)
-
-    huey.quick = huey.task(name="quick")(note)
-    huey.mail = huey.task(name="mail", queue="email")(note)
-    return ran
-
-
-@pytest.fixture
-def slot(huey: JobHuey) -> Iterator[JobHuey]:
-    """Make this thread a slot of a process that knows its tasks to be quick."""
-    register(huey)
-    huey.join_loop()
-    for task in (huey.quick, huey.mail):
-        huey.dispatch.pace.note(huey._registry.task_to_string(task.task_class), 0.00002)
-    yield huey
-    huey.leave_loop()
-
-
-@pytest.fixture
-def held_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let held jobs wait for a slot as long as the test takes."""
-    monkeypatch.setattr(dispatch, "HELD_MOST_S", 3600)
-
-
-@pytest.fixture
-def no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let what is finished wait for a slot to take it along, as long as the test takes."""
-    monkeypatch.setattr(dispatch, "_run", lambda ref: None)
-
-
-def add(huey: JobHuey, how_many: int, name: str = "quick") -> list[str]:
-    return [getattr(huey, name)(n).id for n in range(how_many)]
-
-
-def states(huey: JobHuey, ids: list[str]) -> list[State]:
-    return [state_of(huey, job_id) for job_id in ids]
 
 
 def work(huey: JobHuey, how_many: int) -> list[str]:

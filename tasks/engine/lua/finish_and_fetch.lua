@@ -8,7 +8,7 @@ ARGV 2     JSON     {proc, queues [names], done [what lib/commit takes], plan {w
                     lent [queues of jobs held here], hop (due jobs wait for the scheduler)}
 ARGV 3..   blobs    opaque bytes that `done` names by position, the first is 1
 Returns    {now_ms, next due ms or "", {status of each done: ok,
-           fired (and its chord is complete) or gone}, {job, ...}, {which of `lent` shut},
+           fired (and its chord is complete), gone, or already (it counted when it was sent before)}, {job, ...}, {which of `lent` shut},
            1 when nothing waits in the queues and nothing is paused}; a job is
            {id, token, envelope, attempts used, allowed, run, deaths, revoked, chord members, queue,
            1 to start or 0 to hold}

@@ -272,6 +272,7 @@ class Dispatch:
         blobs: list[bytes] = []
         for outcome in finished:
             spec, more = outcome.spec(len(blobs))
+            outcome.sent = True
             done.append(spec)
             blobs += more
         self.lease.closing([outcome.job.token for outcome in finished])

@@ -22,7 +22,7 @@ class Outcome:
     """The side effects of one attempt.
 
     `to` is where the job goes: completed, failed, cancelled, retry or release (no attempt burnt).
-    `begun` and `closed` are of this process's monotonic clock, s.
+    `begun` and `closed` are of this process's monotonic clock, s. `sent`: Redis may have it.
     """
 
     job: Handed
@@ -52,6 +52,7 @@ class Outcome:
     hold: bool = False
     callback: Any = None
     failure: dict[str, str] = field(default_factory=dict)
+    sent: bool = False
 
     def spec(self, offset: int) -> tuple[dict[str, Any], list[bytes]]:
         """Return what lib/commit takes and its blobs, the first at position `offset` + 1."""
@@ -100,6 +101,8 @@ class Outcome:
             found["told"] = self.told
         if self.unrevoke:
             found["rv"] = True
+        if self.sent:
+            found["again"] = True
         return found
 
     def begun_ms(self) -> int:

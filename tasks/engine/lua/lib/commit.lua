@@ -6,7 +6,8 @@ done: id, T token, to (completed, failed, cancelled, retry, release), n attempts
   none), kids {{spec, env}}, puts {{key, blob}}, chord {cid, idx, size, res, spec, env}, told {fault, now, healthy},
   err {group, class, title, place} of a failed attempt, over {blob of the last attempt, err} where it
   deferred: its failure when it did so too often,
-  rv (its own revocation goes), hold (stays scheduled although its time has come)
+  rv (its own revocation goes), hold (stays scheduled although its time has come), again (sent before,
+  and no answer was heard)
 ]]
 --@include lib/take
 --@include lib/insert
@@ -93,9 +94,17 @@ local function deferred_too_often(id, job, done, blobs)
   finish(id, job, 'failed', nil, false)
   return true
 end
-local function commit(done, blobs)
+-- An outcome that is sent again may have counted: the job is then as this process left it.
+local function unheard(done, proc)
+  local job = live(done.id) or final(done.id)
+  if not job or job.o ~= proc or job.T then return 'gone' end
+  if done.to == 'release' then return job.text and 'gone' or 'already' end
+  local went = done.to == 'retry' and not job.text or job.s == done.to
+  return went and (job.n or '0') == num(done.n) and 'already' or 'gone'
+end
+local function commit(done, blobs, proc)
   local job = live(done.id)
-  if not job or job.T ~= done.T then return 'gone' end
+  if not job or job.T ~= done.T then return done.again and unheard(done, proc) or 'gone' end
   if done.env and done.env > 0 then
     redis.call('SET', K.envelope..done.id, blobs[done.env])
     ENVELOPES[done.id] = blobs[done.env]
@@ -123,7 +132,7 @@ local function close(ask, blobs)
   for n, done in ipairs(ask.done) do ids[n] = done.id end
   if #ids == 0 then return statuses end
   read_envelopes(ids)
-  for n, done in ipairs(ask.done) do statuses[n] = commit(done, blobs) end
+  for n, done in ipairs(ask.done) do statuses[n] = commit(done, blobs, ask.proc) end
   let_go(ask.proc, ask.done, ids)
   return statuses
 end
