@@ -23,7 +23,7 @@ test: venv-dev ## the whole suite (TESTS=tests/unit for a part)
 bench: venv-dev ## the benchmarks, each beside a peer in the same run
 	@$(BIN)/python -m benchmarks
 
-drills: venv-dev ## the fault matrix: break each part under load and count (about 4 minutes)
+drills: venv-dev ## the fault matrix: break each part under load and count (about 5 minutes)
 	@$(BIN)/python -m benchmarks.drills.faults
 
 soak: venv-dev ## five minutes of random faults, then a larger state machine (SECONDS=30 for a short one)
