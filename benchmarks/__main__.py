@@ -2,7 +2,7 @@
 
 import sys
 
-from benchmarks import bulk, enqueue, latency, memory, reads, tabs, throughput
+from benchmarks import bulk, enqueue, latency, memory, pages, reads, tabs, throughput
 from benchmarks.drills import kill
 
 TABLES = {
@@ -20,6 +20,8 @@ TABLES = {
 LONG = {
     "memory-100k": lambda: memory.run(100_000),
     "memory-1m": lambda: memory.run(1_000_000),
+    "pages": pages.run,
+    "pages-1m": lambda: pages.run(pages.MILLION),
     "reads-1m": lambda: reads.run(reads.MILLION),
 }
 
