@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +23,12 @@ from tasks.engine.records import Snapshot
 from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
 
 T = TypeVar("T")
+logger = logging.getLogger(__name__)
 OLD_ROW = timedelta(minutes=1)
 MENDED_SHOWN = timedelta(days=1)
 KPIS_AGE_S = 5.0
 TREND_AGE_S = 30.0
+STALE_MOST = 4  # times its age that a figure may have while it is made anew
 SLOWEST = 5
 
 
@@ -101,22 +104,45 @@ class View:
 
 
 class Kept(Generic[T]):
-    """A value that is made anew when it is older than `age_s`; guarded by its owner's lock."""
+    """A value that is made anew beside the requests when it is older than `age_s`.
+
+    Who asks meanwhile gets the last one. One that nobody asked for in `STALE_MOST` times `age_s` is
+    made while its first reader waits, as the very first is. Calls are guarded by the owner's lock.
+    """
 
     def __init__(self, age_s: float) -> None:
         self.age_s = age_s
-        self._at = float("-inf")
-        self._value: T | None = None
+        self._kept: tuple[T, float] | None = None
+        self._making: threading.Thread | None = None
 
     def get(self, make: Callable[[], T]) -> T:
-        """Return the value, a new one where the last is too old."""
-        if self._value is None or time.monotonic() - self._at > self.age_s:
-            self._value, self._at = make(), time.monotonic()
-        return self._value
+        """Return the value, a new one where the last is far too old. Raises: what `make` does then."""
+        kept = self._kept
+        age_s = time.monotonic() - kept[1] if kept else float("inf")
+        if kept is None or age_s > self.age_s * STALE_MOST:
+            kept = self._kept = (make(), time.monotonic())
+        elif age_s > self.age_s and not (self._making and self._making.is_alive()):
+            self._making = threading.Thread(
+                target=self._renew, args=(make, kept), name="figures", daemon=True
+            )
+            self._making.start()
+        return kept[0]
+
+    def _renew(self, make: Callable[[], T], last: tuple[T, float]) -> None:
+        """Put a new value in the place of `last`, unless that was forgotten or replaced meanwhile."""
+        try:
+            made = (make(), time.monotonic())
+        except Unreachable:
+            return  # the look that asked says so
+        except Exception:
+            logger.exception("figures could not be made anew; the last ones stay")
+            return
+        if self._kept is last:
+            self._kept = made
 
     def forget(self) -> None:
-        """Let the next call make it anew."""
-        self._at = float("-inf")
+        """Let the next call make it anew, and wait for it."""
+        self._kept = None
 
 
 def trend_of(huey: JobHuey) -> Trend:

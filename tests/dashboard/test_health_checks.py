@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
 from browsing import Browser
 from flask import Flask
 from sqlalchemy.exc import OperationalError
+from waiting import PATIENCE_S, wait_until
 
 from dashboard import health
 from tasks import database as db
@@ -124,3 +126,64 @@ def test_only_a_database_that_does_not_answer_is_forgiven() -> None:
     assert db.unless_away(away, 0) == 0
     with pytest.raises(TypeError):
         db.unless_away(wrong, 0)
+
+
+class Maker:
+    """Makes 1, 2, 3 and so on, and each but the first only when it is let."""
+
+    def __init__(self) -> None:
+        self.many = 0
+        self.let = threading.Event()
+
+    def __call__(self) -> int:
+        self.many += 1
+        made = self.many
+        assert made == 1 or self.let.wait(PATIENCE_S)
+        return made
+
+
+def test_who_asks_while_a_figure_is_made_anew_gets_the_last_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "STALE_MOST", 10**9)
+    kept, make = health.Kept[int](age_s=1e-6), Maker()
+    assert kept.get(make) == 1
+    wait_until(lambda: kept.get(make) == 1 and make.many == 2, what="the second is under way")
+    assert kept.get(make) == 1
+    assert make.many == 2, "only one at a time"
+    make.let.set()
+    wait_until(lambda: kept.get(make) > 1, what="the second is shown")
+
+
+def test_a_figure_that_was_forgotten_or_is_far_too_old_is_waited_for() -> None:
+    kept, make = health.Kept[int](age_s=3600), Maker()
+    make.let.set()
+    assert kept.get(make) == kept.get(make) == 1
+    kept.forget()
+    assert kept.get(make) == 2
+    kept.age_s = 0.0
+    assert kept.get(make) == 3
+
+
+def test_a_figure_that_cannot_be_made_anew_stays_and_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "STALE_MOST", 10**9)
+    kept = health.Kept[int](age_s=1e-6)
+    assert kept.get(lambda: 1) == 1
+    wait_until(
+        lambda: kept.get(lambda: 1 // 0) == 1 and "could not be made anew" in caplog.text,
+        what="it is logged",
+    )
+    wait_until(lambda: kept.get(lambda: 2) == 2, what="the next one is made")
+
+
+def test_what_was_begun_before_a_figure_was_forgotten_is_not_kept() -> None:
+    kept, make = health.Kept[int](age_s=3600), Maker()
+    kept.get(make)
+    last = kept._kept
+    assert last is not None
+    make.let.set()
+    kept.forget()
+    kept._renew(make, last)
+    assert kept.get(lambda: 99) == 99
