@@ -299,3 +299,12 @@ def test_a_job_that_ends_in_another_minute_than_it_began_is_counted(huey: JobHue
     states.make(State.ACTIVE)
     run_one(huey)
     assert sum(minute.enqueued for minute in huey.reads.minutes(minutes=2)) == 1
+
+
+def test_a_queue_that_appears_later_has_the_minutes_that_were_told_before(huey: JobHuey) -> None:
+    before = huey.reads.minutes_by_queue(5)
+    assert "later" not in before
+    huey.storage.call("SADD", huey.storage.keys.one("queues"), "later")
+    after = huey.reads.minutes_by_queue(5)
+    assert len(after["later"]) == len(after[""]) == 5
+    assert {minute.queue for minute in after["later"]} == {"later"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
@@ -49,6 +50,7 @@ class Measuring:
     huey: JobHuey
     storage: JobStorage
     buckets: Buckets
+    _told: Mapping[int, tuple[Sums, tuple[str, ...], list[Minute]]] = MappingProxyType({})
 
     def now_ms(self) -> int:
         """Return Redis's clock, Unix milliseconds."""
@@ -166,15 +168,17 @@ class Measuring:
         last = at // 60000
         spans = range(last - max(1, min(2880, minutes)) + 1, last + 1)
         read = self.buckets.read(MINUTE, spans, at)
-        found: dict[str, list[Minute]] = {name: [] for name in ["", *self.names()]}
+        names = ("", *self.names())
+        told: dict[int, tuple[Sums, tuple[str, ...], list[Minute]]] = {}
         for stamp, sums in read.items():
-            for queue, counts in _by_queue(sums, found).items():
-                seen = metrics.figures(_at(stamp * 60), 60, counts)
-                found[queue].append(Minute(
-                    at=seen.at, queue=queue, enqueued=seen.enqueued, completed=seen.completed,
-                    failed=seen.failed, retried=seen.retried, cancelled=seen.cancelled,
-                ))  # fmt: skip
-        return found
+            last_told = self._told.get(stamp)
+            same = last_told and last_told[0] is sums and last_told[1] == names
+            told[stamp] = (
+                last_told if last_told and same else (sums, names, _minutes(stamp, sums, names))
+            )
+        self._told = told  # a minute that is over is the same object the next time, and told once
+        rows = [told[stamp][2] for stamp in read]
+        return {name: [row[n] for row in rows] for n, name in enumerate(names)}
 
     def names(self) -> list[str]:
         """Return every queue."""
@@ -337,6 +341,18 @@ def _grouped(sums: Sums) -> dict[str, list[Counts]]:
         if queue:
             found.setdefault(queue, []).append(counts)
     return found
+
+
+def _minutes(stamp: int, sums: Sums, names: Sequence[str]) -> list[Minute]:
+    """Return the counters of one minute for each name, in their order."""
+    told, by_queue = [], _by_queue(sums, dict.fromkeys(names))
+    for name in names:
+        seen = metrics.figures(_at(stamp * 60), 60, by_queue[name])
+        told.append(Minute(
+            at=seen.at, queue=name, enqueued=seen.enqueued, completed=seen.completed,
+            failed=seen.failed, retried=seen.retried, cancelled=seen.cancelled,
+        ))  # fmt: skip
+    return told
 
 
 def _by_queue(sums: Sums, names: Mapping[str, object]) -> dict[str, list[Counts]]:
