@@ -44,13 +44,16 @@ STEPS = {found.span_s: found.step_s for found in RANGES.values()}
 WEEK_S = 7 * 86400
 
 
+Told = tuple[Sums, tuple[str, ...], list[Minute]]  # a minute: its sums, names, and what each saw
+
+
 class Measuring:
     """The engine's figures over time."""
 
     huey: JobHuey
     storage: JobStorage
     buckets: Buckets
-    _told: Mapping[int, tuple[Sums, tuple[str, ...], list[Minute]]] = MappingProxyType({})
+    _told: Mapping[int, Told] = MappingProxyType({})
 
     def now_ms(self) -> int:
         """Return Redis's clock, Unix milliseconds."""
@@ -169,16 +172,16 @@ class Measuring:
         spans = range(last - max(1, min(2880, minutes)) + 1, last + 1)
         read = self.buckets.read(MINUTE, spans, at)
         names = ("", *self.names())
-        told: dict[int, tuple[Sums, tuple[str, ...], list[Minute]]] = {}
-        for stamp, sums in read.items():
-            last_told = self._told.get(stamp)
-            same = last_told and last_told[0] is sums and last_told[1] == names
-            told[stamp] = (
-                last_told if last_told and same else (sums, names, _minutes(stamp, sums, names))
-            )
-        self._told = told  # a minute that is over is the same object the next time, and told once
-        rows = [told[stamp][2] for stamp in read]
-        return {name: [row[n] for row in rows] for n, name in enumerate(names)}
+        told = {stamp: self._tell(stamp, sums, names) for stamp, sums in read.items()}
+        self._told = told
+        return {name: [row[n] for _, _, row in told.values()] for n, name in enumerate(names)}
+
+    def _tell(self, stamp: int, sums: Sums, names: tuple[str, ...]) -> Told:
+        """Return a minute as it was told before: one that is over has the same sums each time."""
+        told = self._told.get(stamp)
+        if told and told[0] is sums and told[1] == names:
+            return told
+        return sums, names, _minutes(stamp, sums, names)
 
     def names(self) -> list[str]:
         """Return every queue."""
@@ -344,19 +347,14 @@ def _grouped(sums: Sums) -> dict[str, list[Counts]]:
 
 
 def _minutes(stamp: int, sums: Sums, names: Sequence[str]) -> list[Minute]:
-    """Return the counters of one minute for each name, in their order."""
-    told, by_queue = [], _by_queue(sums, dict.fromkeys(names))
+    """Return the counters of one minute for each name, in their order; all together under ""."""
+    grouped = _grouped(sums)
+    everything = [counts for found in grouped.values() for counts in found]
+    told = []
     for name in names:
-        seen = metrics.figures(_at(stamp * 60), 60, by_queue[name])
+        seen = metrics.figures(_at(stamp * 60), 60, grouped.get(name, []) if name else everything)
         told.append(Minute(
             at=seen.at, queue=name, enqueued=seen.enqueued, completed=seen.completed,
             failed=seen.failed, retried=seen.retried, cancelled=seen.cancelled,
         ))  # fmt: skip
     return told
-
-
-def _by_queue(sums: Sums, names: Mapping[str, object]) -> dict[str, list[Counts]]:
-    """Return {queue: counts} of all the names, and of all together under ""."""
-    grouped = _grouped(sums)
-    everything = [counts for found in grouped.values() for counts in found]
-    return {name: grouped.get(name, []) if name else everything for name in names}

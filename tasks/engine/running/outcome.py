@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -12,8 +11,8 @@ from typing import Any
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
 from tasks.engine.running.failures import describe
 from tasks.engine.storage import Handed
+from tasks.engine.wording import one_line
 
-ONE_LINE = re.compile(r"[\t\r\n]+")
 GROUP_ONLY = ("title", "place")
 
 
@@ -85,7 +84,7 @@ class Outcome:
     def _ending(self, blob: Callable[[bytes | None], int | None]) -> dict[str, Any]:
         """Return what only an attempt that did not simply complete leaves behind."""
         return _given({
-            "why": ONE_LINE.sub(" ", self.why)[:200], "env": blob(self.envelope), "att": blob(self._attempt()),
+            "why": one_line(self.why), "env": blob(self.envelope), "att": blob(self._attempt()),
             "delay": self.delay_ms, "due": self.due_ms, "probe": self.at_probe, "hold": self.hold,
             "err": self._failure(),
             "over": [blob(TOO_OFTEN), TOO_OFTEN_ERR] if self.kind == "deferred" else None,
