@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 import redis
 
@@ -15,9 +16,7 @@ from tasks.engine import Unreachable
 
 def kill_redis(stage: Stage) -> Figures:
     """SIGKILL of Redis (appendfsync everysec), twice, one second away"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(400)
     for _ in range(2):
         stage.redis.kill()
         stage.redis.wait()
@@ -30,9 +29,7 @@ def kill_redis(stage: Stage) -> Figures:
 
 def torn_file(stage: Stage) -> Figures:
     """Power cut, twice: the file's last second is gone, its last record torn"""
-    names = stage.add(300, work_s=0.1)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(300, work_s=0.1)
     gone = 0
     for _ in range(2):
         (log,) = stage.home.glob("appendonlydir/*.incr.aof")
@@ -59,9 +56,7 @@ def promote(stage: Stage) -> Figures:
     replica = stage.start_redis("--replicaof", f"127.0.0.1 {link.port}", port=port, folder=folder)
     client = redis.Redis(port=port)
     until(lambda: client.info("replication").get("master_link_status") == "up", 30)
-    names = stage.add(200, work_s=0.1)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(200, work_s=0.1)
     link.stall(True)
     time.sleep(1)
     stage.redis.kill()
@@ -79,9 +74,7 @@ def promote(stage: Stage) -> Figures:
 
 def failover(stage: Stage) -> Figures:
     """All data set back by one second while everybody is connected"""
-    names = stage.add(200, work_s=0.1)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(200, work_s=0.1)
     saved = [
         (key, stage.client.dump(key), max(0, stage.client.pttl(key)))
         for key in stage.client.scan_iter(count=1000)
@@ -101,9 +94,7 @@ def failover(stage: Stage) -> Figures:
 
 def full_memory(stage: Stage) -> Figures:
     """Redis is full for three seconds"""
-    names = stage.add(300)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(300)
     stage.client.config_set("maxmemory", "1")
     stage.fault()
     refused = 0
@@ -121,9 +112,7 @@ def full_memory(stage: Stage) -> Figures:
 
 def silence(stage: Stage) -> Figures:
     """Redis answers nobody for longer than every lease (CLIENT PAUSE)"""
-    names = stage.add(300)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    names = stage.busy(300)
     stage.client.client_pause(int(LEASE_S * 1500))
     time.sleep(LEASE_S * 1.5)
     stage.fault()
@@ -134,23 +123,19 @@ def silence(stage: Stage) -> Figures:
 
 def script_flush(stage: Stage) -> Figures:
     """SCRIPT FLUSH, 30 times"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
-    for _ in range(30):
-        stage.fault()
-        stage.client.script_flush()
-        time.sleep(0.05)
-    return stage.finish(names)
+    return _thirty_times(stage, stage.client.script_flush, 0.05)
 
 
 def cut_connections(stage: Stage) -> Figures:
     """CLIENT KILL of every connection, 30 times"""
-    names = stage.add(400)
-    stage.consumer(), stage.consumer()
-    stage.running()
+    kill = ("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    return _thirty_times(stage, lambda: stage.client.execute_command(*kill), 0.1)
+
+
+def _thirty_times(stage: Stage, act: Callable[[], object], pause_s: float) -> Figures:
+    names = stage.busy(400)
     for _ in range(30):
         stage.fault()
-        stage.client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-        time.sleep(0.1)
+        act()
+        time.sleep(pause_s)
     return stage.finish(names)

@@ -121,6 +121,13 @@ class Stage:
         rows = (line.split() for line in self.ledger.read_text().splitlines())
         return [(row[1], float(row[2])) for row in rows if row[0] == kind]
 
+    def busy(self, many: int, work_s: float = 0.02) -> list[str]:
+        """Add jobs, start two consumers, and wait until they work. Returns: the names of the jobs."""
+        names = self.add(many, work_s)
+        self.consumer(), self.consumer()
+        self.running()
+        return names
+
     def running(self) -> None:
         """Wait until jobs are started."""
         until(lambda: len(self.lines("start")) > 8)
