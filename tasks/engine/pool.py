@@ -18,8 +18,12 @@ class Pool(redis.ConnectionPool):
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Lend a connection that is connected."""
         connection: Any = super().get_connection(*args, **kwargs)
-        connection.lent_within = sys.exception()
+        self.resume(connection)
         return connection
+
+    def resume(self, connection: Any) -> None:
+        """Go on with a connection in another place than the one it was lent to."""
+        connection.lent_within = sys.exception()
 
     def release(self, connection: Any) -> None:
         """Take a connection back, closed where its call was interrupted."""

@@ -8,7 +8,7 @@ import threading
 import time
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
 
@@ -16,6 +16,7 @@ from tasks.engine import errors
 from tasks.engine.keys import lua_filled
 
 FOLDER = Path(__file__).parent / "lua"
+FAULTS = (redis.ResponseError, redis.ConnectionError, redis.TimeoutError, OSError)
 REFUSED = (
     redis.exceptions.ReadOnlyError,
     redis.exceptions.MasterDownError,
@@ -83,6 +84,14 @@ def sha(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
+class Begun(NamedTuple):
+    """A script that was sent and whose reply is to be read from its connection."""
+
+    name: str
+    args: tuple[Any, ...]
+    connection: Any
+
+
 class Scripts:
     """Run scripts on one client; replies that name an engine error are raised as that error."""
 
@@ -117,27 +126,51 @@ class Scripts:
         Raises: Unreachable when the server cannot be reached or refuses to write. A call whose
         reply was lost may have run: every script is safe to repeat.
         """
+        return self.end(self.begin(name, *args))
+
+    def begin(self, name: str, *args: Any) -> Begun:
+        """Send script `name` and do not wait; `end` reads its reply. Raises: Unreachable."""
         self.refuse_while_away()
         try:
-            return self._evaluate(name, args)
-        except redis.ResponseError as exc:
-            raise _engine_error(exc) from exc
-        except (redis.ConnectionError, redis.TimeoutError, OSError) as exc:
-            self.note_away()
-            raise errors.Unreachable(_unreachable(exc)) from exc
+            return Begun(name, args, self._sent("EVALSHA", sha(name), 1, self.prefix, *args))
+        except FAULTS as exc:
+            raise self._fault(exc) from exc
 
-    def _evaluate(self, name: str, args: tuple[Any, ...]) -> Any:
+    def end(self, begun: Begun) -> Any:
+        """Return the reply to what was begun, once. Raises as `run`."""
         try:
-            return self._send("EVALSHA", sha(name), 1, self.prefix, *args)
-        except redis.exceptions.NoScriptError:
-            return self._send("EVAL", source(name), 1, self.prefix, *args)
+            try:
+                return self._heard(begun.connection)
+            except redis.exceptions.NoScriptError:
+                text = source(begun.name)
+                return self._heard(self._sent("EVAL", text, 1, self.prefix, *begun.args))
+        except FAULTS as exc:
+            raise self._fault(exc) from exc
 
-    def _send(self, *command: Any) -> Any:
-        """Send one command on a connection of the pool; what the client wraps around it costs 25 µs."""
-        pool = self.client.connection_pool
+    def _fault(self, exc: Exception) -> Exception:
+        if isinstance(exc, redis.ResponseError):
+            return _engine_error(exc)
+        self.note_away()
+        return errors.Unreachable(_unreachable(exc))
+
+    def _sent(self, *command: Any) -> Any:
+        """Send one command on a connection of the pool; what the client wraps around it costs 25 µs.
+
+        Returns: the connection, which `_heard` gives back.
+        """
+        pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
             connection.send_command(*command)
+        except BaseException:
+            pool.release(connection)
+            raise
+        return connection
+
+    def _heard(self, connection: Any) -> Any:
+        pool: Any = self.client.connection_pool
+        pool.resume(connection)
+        try:
             return connection.read_response()
         finally:
             pool.release(connection)

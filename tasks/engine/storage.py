@@ -18,8 +18,8 @@ from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.ids import new_id
 from tasks.engine.keys import Keys
 from tasks.engine.pool import Pool
-from tasks.engine.records import LIVE, State
-from tasks.engine.scripts import Scripts
+from tasks.engine.records import State
+from tasks.engine.scripts import Begun, Scripts
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 3.0
@@ -72,6 +72,7 @@ class Handed(NamedTuple):
     now_ms: int
     starts: bool = True
     at: float = 0.0
+    task: str = ""
 
 
 class Answer(NamedTuple):
@@ -96,7 +97,7 @@ def _handed(row: Sequence[Any], now_ms: int, at: float) -> Handed:
     flat = row[8]
     members = {int(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)} if flat else NOBODY
     return Handed(row[0].decode(), row[1].decode(), row[2], int(row[3]), int(row[4]), int(row[5]),
-                  int(row[6]), row[7] == 1, members, row[9].decode(), now_ms, row[10] == 1, at)  # fmt: skip
+                  int(row[6]), row[7] == 1, members, row[9].decode(), now_ms, row[10] == 1, at, row[11].decode())  # fmt: skip
 
 
 class JobStorage(BaseStorage):
@@ -186,7 +187,12 @@ class JobStorage(BaseStorage):
 
     def finish_and_fetch(self, done: Sequence[Mapping[str, Any]], blobs: Sequence[bytes],
                          plan: Mapping[str, Any] | None, lent: Sequence[str] = ()) -> Answer:  # fmt: skip
-        """Close what was finished and take jobs, in one round trip.
+        """Close what was finished and take jobs, in one round trip; `ask` says what is given."""
+        return self.answer(self.ask(done, blobs, plan, lent))
+
+    def ask(self, done: Sequence[Mapping[str, Any]], blobs: Sequence[bytes],
+            plan: Mapping[str, Any] | None, lent: Sequence[str] = ()) -> Begun:  # fmt: skip
+        """Send what was finished and the wish for jobs; `answer` waits for what becomes of it.
 
         Args:
             plan: how many and how quick, as lib/take.lua has it; None takes none.
@@ -200,7 +206,11 @@ class JobStorage(BaseStorage):
         if self.hop:
             ask["hop"] = 1
         script = "finish_and_fetch" if done and plan else "fetch" if plan else "finish"
-        reply = self.scripts.run(script, 0, ENCODE(ask), *blobs)
+        return self.scripts.begin(script, 0, ENCODE(ask), *blobs)
+
+    def answer(self, begun: Begun) -> Answer:
+        """Return what became of what was asked, once."""
+        reply = self.scripts.end(begun)
         now_ms, at = int(reply[0]), time.monotonic()
         return Answer(
             now_ms,
@@ -313,10 +323,9 @@ class JobStorage(BaseStorage):
         return self.scripts.run("handoff", 0, due_ms(ts), HANDOFF_KEPT_MS)
 
     def flush_state(self, *states: State) -> None:
-        """Forget every job of these states, chunk by chunk; those that come meanwhile stay."""
-        upto = self.call("HGET", self.keys.one("meta"), "clock") or 0
-        for state in sorted(states, key=LIVE.__contains__):  # no batch ends by the way
-            while self.scripts.run("flush", 0, state.value, CHUNK, upto, *self.queues):
+        """Forget every job of these states, chunk by chunk."""
+        for state in states:
+            while self.scripts.run("flush", state.value, 500, *self.queues):
                 pass
 
     def flush_queue(self) -> None:

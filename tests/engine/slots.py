@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+
 from driving import state_of
+from waiting import wait_until
 
 from tasks.engine import JobHuey, State
 
@@ -25,3 +28,27 @@ def add(huey: JobHuey, how_many: int, name: str = "quick") -> list[str]:
 
 def states(huey: JobHuey, ids: list[str]) -> list[State]:
     return [state_of(huey, job_id) for job_id in ids]
+
+
+def work(huey: JobHuey, how_many: int) -> list[str]:
+    """Run so many jobs in this slot. Returns: their ids in the order they ran."""
+    ran: list[str] = []
+
+    def step() -> bool:
+        if (task := huey.dequeue()) is not None:
+            ran.append(task.id)
+            huey.execute(task)
+        return len(ran) == how_many
+
+    wait_until(step, what=f"{how_many} jobs ran")
+    huey.dispatch.flush()
+    return ran
+
+
+def listen(huey: JobHuey, ended: threading.Event) -> None:
+    """Be one more slot."""
+    huey.join_loop()
+    while not ended.is_set():
+        if (task := huey.dequeue()) is not None:
+            huey.execute(task)
+    huey.leave_loop()

@@ -24,7 +24,7 @@ def dies_before_its_commit(huey: JobHuey, make_huey: Make) -> JobHuey:
     victim = make_huey(huey.name)
     victim._registry = huey._registry
     task = victim.dequeue()
-    victim.storage.finish_and_fetch = _away  # type: ignore[method-assign]
+    victim.storage.ask = _away  # type: ignore[method-assign]
     with pytest.raises(ConnectionError):
         victim.execute(task)
     huey.lease.sweep({victim.lease.proc: "killed"})

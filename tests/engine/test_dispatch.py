@@ -9,28 +9,13 @@ from typing import Any
 
 import pytest
 from driving import state_of
-from slots import add, register, states
+from slots import add, listen, register, states, work
 from waiting import wait_until
 
 from tasks.engine import JobHuey, RetryAfter, State
 from tasks.engine.running import dispatch
 from tasks.engine.running.leases import MOST_DEATHS
 from tasks.engine.running.pace import MOST_HELD
-
-
-def work(huey: JobHuey, how_many: int) -> list[str]:
-    """Run so many jobs in this slot. Returns: their ids in the order they ran."""
-    ran: list[str] = []
-
-    def step() -> bool:
-        if (task := huey.dequeue()) is not None:
-            ran.append(task.id)
-            huey.execute(task)
-        return len(ran) == how_many
-
-    wait_until(step, what=f"{how_many} jobs ran")
-    huey.dispatch.flush()
-    return ran
 
 
 def in_another_slot(huey: JobHuey, act: Callable[[], Any]) -> None:
@@ -64,21 +49,6 @@ def test_what_no_slot_takes_along_is_sent_all_the_same(slot: JobHuey) -> None:
     assert slot.dequeue().id == second  # and it runs for long
     wait_until(lambda: state_of(slot, first) is State.COMPLETED, what="the runner sent it")
     assert state_of(slot, second) is State.ACTIVE
-
-
-def test_more_is_fetched_while_half_of_what_is_held_is_left(
-    held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tasks.engine.running.pace.MOST_HELD", 8)
-    ids = add(slot, 20)
-    for _ in range(4):
-        slot.execute(slot.dequeue())
-    started = slot.dequeue()  # the fifth: three of the first eight are left
-    wait_until(lambda: states(slot, ids).count(State.COMPLETED) == 4, what="four are committed")
-    wait_until(lambda: states(slot, ids).count(State.ACTIVE) > 4, what="more than those are held")
-    slot.execute(started)
-    assert started.id == ids[4]
-    assert work(slot, 15) == ids[5:]
 
 
 def test_without_prefetch_no_more_is_fetched_than_slots_wait(
@@ -145,30 +115,21 @@ def test_a_call_that_comes_while_another_slot_asks_is_answered(
     listener.start()
     wait_until(lambda: slot.dispatch._watching, what="the other slot listens")
     slot.execute(task)
-    fetch = slot.storage.finish_and_fetch
+    hear = slot.storage.answer
 
     def called_after(*args: Any) -> Any:
-        answer = fetch(*args)
+        answer = hear(*args)
         if not later:
             later.extend(add(slot, 1))
             wait_until(lambda: slot.dispatch._called, what="the other slot is called")
         return answer
 
-    monkeypatch.setattr(slot.storage, "finish_and_fetch", called_after)
+    monkeypatch.setattr(slot.storage, "answer", called_after)
     if (task := slot.dequeue()) is not None:
         slot.execute(task)
     wait_until(lambda: states(slot, [first, *later]) == [State.COMPLETED] * 2, what="both ran")
     ended.set()
     listener.join()
-
-
-def listen(huey: JobHuey, ended: threading.Event) -> None:
-    """Be one more slot."""
-    huey.join_loop()
-    while not ended.is_set():
-        if (task := huey.dequeue()) is not None:
-            huey.execute(task)
-    huey.leave_loop()
 
 
 @pytest.mark.parametrize("wish", ["", "quiet"])
@@ -307,20 +268,20 @@ def test_a_job_whose_fetch_is_under_way_for_long_is_not_given_back_by_a_beat(
 ) -> None:
     """The reply of a process that was frozen has come and is not read yet: it is not lost."""
     (job_id,) = add(slot, 1)
-    fetch, lease = slot.storage.finish_and_fetch, slot.lease
+    hear, lease = slot.storage.answer, slot.lease
     lease.start()
     lease._stop.set()  # it beats here alone
     lease._thread.join()
     lease.beat_s = 0.01
 
     def frozen_after(*args: Any) -> Any:
-        answer = fetch(*args)
+        answer = hear(*args)
         handed = slot.reads.now_ms()
         wait_until(lambda: slot.reads.now_ms() > handed + 100)
         lease.beat()
         return answer
 
-    monkeypatch.setattr(slot.storage, "finish_and_fetch", frozen_after)
+    monkeypatch.setattr(slot.storage, "answer", frozen_after)
     task = slot.dequeue()
     monkeypatch.undo()
     assert state_of(slot, job_id) is State.ACTIVE

@@ -27,16 +27,16 @@ def _fail(error: Exception) -> None:
 
 def _no_reply(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the next call reach Redis and its reply be lost."""
-    send, lost = huey.storage.scripts._send, list[bool]()
+    hear, lost = huey.storage.scripts._heard, list[bool]()
 
-    def once(*command: Any) -> Any:
-        answer = send(*command)
+    def once(connection: Any) -> Any:
+        answer = hear(connection)
         if not lost:
             lost.append(True)
             raise redis.ConnectionError("the reply is lost")
         return answer
 
-    monkeypatch.setattr(huey.storage.scripts, "_send", once)
+    monkeypatch.setattr(huey.storage.scripts, "_heard", once)
 
 
 @pytest.mark.parametrize("how", ENDS)
@@ -81,7 +81,7 @@ def test_an_outcome_sent_again_after_another_worker_took_the_job_over_is_dropped
     (job_id,) = add(slot, 1)
     slot.execute(slot.dequeue())
     with monkeypatch.context() as cut:
-        cut.setattr(slot.storage.scripts, "_send", lambda *_: _fail(redis.ConnectionError("no")))
+        cut.setattr(slot.storage.scripts, "_sent", lambda *_: _fail(redis.ConnectionError("no")))
         with pytest.raises(Unreachable):
             slot.dequeue()
     other.lease.sweep({slot.lease.proc: "killed"})

@@ -11,7 +11,7 @@ Returns    {now_ms, next due ms or "", {status of each done: ok,
            fired (and its chord is complete), gone, or already (it counted when it was sent before)}, {job, ...}, {which of `lent` shut},
            1 when nothing waits in the queues and nothing is paused}; a job is
            {id, token, envelope, attempts used, allowed, run, deaths, revoked, chord members, queue,
-           1 to start or 0 to hold}
+           1 to start or 0 to hold, task}
 Touches    jobs whose token matches; waiting jobs of the queues named
 Cost       O((done + want) * queues * log m)
 ]]

@@ -1,9 +1,9 @@
 """One process's path to Redis: what its slots finished goes out together, what it took they share.
 
 One slot talks to Redis at a time. What others finish meanwhile goes with the next call, which also
-takes a job for each idle slot, and quick jobs ahead of their time. When half of those are taken the
-runner asks for more, so that Redis works while the slots do. One idle slot waits on the wake key for
-all.
+takes a job for each idle slot, and quick jobs ahead of their time. When half of those are taken a
+slot asks for more and goes on; whoever is the first without a job hears the answer, so that Redis
+works while the slots do. One idle slot waits on the wake key for all.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.running.leases import Lease
 from tasks.engine.running.outcome import Outcome
 from tasks.engine.running.pace import Pace
+from tasks.engine.running.talking import Call, Talk
 from tasks.engine.storage import Answer, Handed, JobStorage
 
 logger = logging.getLogger("tasks.engine")
@@ -40,7 +41,8 @@ class Dispatch:
 
     def __init__(self, storage: JobStorage, lease: Lease, *, ahead: bool,
                  fired: Callable[[Outcome], None]) -> None:  # fmt: skip
-        self.storage, self.lease, self.ahead, self.fired = storage, lease, ahead, fired
+        self.storage, self.lease, self.ahead = storage, lease, ahead
+        self.talk = Talk(storage, lease, fired)
         self.pace = Pace()
         self.stopping = False
         self._lock = threading.Lock()
@@ -58,6 +60,9 @@ class Dispatch:
         self._asked = 0.0  # when the last call came back
         self._resting = False  # the runner looks again only in a while
         self._refill_at = 0  # so few jobs held: more are asked for; 0 while there are none
+        self._alone = False  # one slot does as well as several, as far as the last job tells
+        self._owed = False  # another slot was not woken for what is left here
+        self._call: Call | None = None  # sent, and nobody waits for its answer yet
         self._errand = threading.Condition(self._lock)  # the runner
         self._runner: threading.Thread | None = None
 
@@ -78,7 +83,7 @@ class Dispatch:
         with self._turn:
             self._slots = max(0, self._slots - 1)
             if not self._slots:
-                self._release(self._ready)
+                self._let_go()
         self.flush()
 
     def stop(self) -> None:
@@ -92,7 +97,7 @@ class Dispatch:
     def give_back(self) -> None:
         """Give back what is held and commit what is finished. Raises Unreachable."""
         with self._turn:
-            self._release(self._ready)
+            self._let_go()
         self.flush()
 
     def close(self, outcome: Outcome) -> None:
@@ -102,6 +107,7 @@ class Dispatch:
             self._finished.append(outcome)
             if outcome.task:
                 self.pace.note(outcome.task, outcome.ran_s)
+                self._alone = self.pace.alone(outcome.task)
 
     def flush(self) -> None:
         """Commit what is finished, taking no job. Raises Unreachable; then all of it is kept."""
@@ -135,16 +141,20 @@ class Dispatch:
         """
         with self._turn:
             self._idle += 1
+            self._owed = False
             try:
-                while not self._ready:
-                    if not self._step():
+                while not self._ready or self._asked_ahead():
+                    if not self._ready and not self._step():
                         return None
                 return self._start()
             finally:
                 self._idle -= 1
 
     def _step(self) -> bool:
-        """Ask, watch or wait, whichever this slot's turn is. Returns: whether to look again."""
+        """Hear, ask, watch or wait, whichever this slot's turn is. Returns: whether to look again."""
+        if self._call is not None:
+            self._gather(self._call)
+            return True
         if not self._asking and (self._finished or not self._nothing_new):
             plan = self._plan(self._idle - self._watching)
             if plan is not None or self._finished:
@@ -160,27 +170,48 @@ class Dispatch:
     def _plan(self, want: int) -> Any:
         if self.stopping or self.lease.wish:
             return None
-        return self.pace.plan(want, ahead=self.ahead)
+        return self.pace.plan(1 if self._alone else want, ahead=self.ahead)
 
-    def _take_in(self, jobs: Sequence[Handed]) -> None:
+    def _take_in(self, jobs: Sequence[Handed], *, mine: int = 1) -> None:
+        """Keep what came, and wake a slot for each job that starts at once but the caller's own."""
         self._ready.extend(jobs)
-        if len(jobs) > 1:
-            self._turn.notify(len(jobs) - 1)
+        others = sum(job.starts for job in jobs) - mine
+        if others > 0:
+            self._turn.notify(others)
         if self.stopping:
             self._release(self._ready)
+
+    def _asked_ahead(self) -> bool:
+        """Ask for more where half of what was taken is left, so that Redis works while the slots do.
+
+        Returns: whether it was sent, and others may have taken what was ready meanwhile.
+        """
+        if self._asking or not self._is_low():
+            return False
+        self._refill_at = 0
+        with contextlib.suppress(Unreachable):  # whoever needs jobs is told
+            self._post(self.pace.refill(self._slots, held=len(self._ready)))
+        return True
 
     def _start(self) -> Handed | None:
         """Take the first of those held, in the order in which Redis gave them."""
         job = self._ready.popleft()
         if self._idle > 1 and (not self._watching or self._ready):
-            self._turn.notify()
-        if len(self._ready) == self._refill_at or (self._resting and self._pending()):
+            self._leave_to_another(job)
+        if self._resting and self._pending():
             self._errand.notify()
         if not self.lease.holds(job):
             return None
         if not job.starts:
             self.lease.begin(job)
         return job
+
+    def _leave_to_another(self, job: Handed) -> None:
+        """Wake another slot for what is left here, at once or where this job takes longer than known."""
+        if self.pace.alone(job.task) and not self._resting:
+            self._owed = True
+        else:
+            self._turn.notify()
 
     def _watch_released(self) -> None:
         """Wait to be called, the lock let go; where nothing waits, wait a few times without asking."""
@@ -203,88 +234,74 @@ class Dispatch:
 
     def _await_turn(self) -> None:
         while self._asking:
-            self._free.wait()
+            if self._call is None:
+                self._free.wait()
+            else:
+                self._gather(self._call)
+
+    def _let_go(self) -> None:
+        """Release what is held, also what an answer still brings. Raises Unreachable."""
+        try:
+            self._await_turn()
+        finally:
+            self._release(self._ready)
 
     def _exchange(self, plan: Any) -> Answer:
         """Send all that is finished and take what `plan` says; the lock is let go meanwhile."""
+        return self._collect(self._post(plan))
+
+    def _post(self, plan: Any) -> Call:
+        """Send all that is finished and the wish of `plan`; `_collect` hears what becomes of it."""
         finished, self._finished = self._finished, []
         lent = sorted({job.queue for job in self._ready})
         self._asking = True
         if plan is not None:
             self._called = False
+        call = None
         self._turn.release()
-        answer = None
         try:
-            answer = self._talk(finished, plan, lent)
+            call = self.talk.ask(finished, plan, lent)
         finally:
             self._turn.acquire()
-            self._asking, self._asked = False, time.monotonic()
-            if answer is None:
-                self._finished[:0] = finished
+            self._call = call
+            if call is None:
+                self._over(finished)
+        return call
+
+    def _collect(self, call: Call) -> Answer:
+        """Wait for the answer to what was sent; the lock is let go meanwhile."""
+        answer = self._call = None
+        self._turn.release()
+        try:
+            answer = self.talk.hear(call)
+        finally:
+            self._turn.acquire()
+            self._over(() if answer else call.finished)
+        self._learn(call.plan, answer)
+        return answer
+
+    def _gather(self, call: Call) -> None:
+        self._take_in(self._collect(call).jobs)
+
+    def _over(self, kept: Sequence[Outcome]) -> None:
+        """End a call; `kept` are the outcomes that Redis does not have for certain."""
+        self._asking, self._asked = False, time.monotonic()
+        self._finished[:0] = kept
+        if kept:
             self._turn.notify()
-            self._free.notify_all()
+        self._free.notify_all()
+        self.pace.look()
+
+    def _learn(self, plan: Any, answer: Answer) -> None:
+        """Keep what an answer says of the queues and of the jobs that are held."""
         if plan is not None:
             self._nothing_new = len(answer.jobs) < plan["want"] and not self._called
             self._quiet, self._watched = answer.quiet and not answer.jobs, 0
-            self._refill_at = (len(self._ready) + len(answer.jobs)) // 2
+            all_held = len(self._ready) + len(answer.jobs)
+            self._refill_at = all_held // 2 + 1 if plan["want"] else len(answer.jobs)
         due = answer.next_due_ms
         self._next_due_s = None if due is None else time.monotonic() + (due - answer.now_ms) / 1000
         self._release([job for job in self._ready if job.queue in answer.shut])
-        return answer
-
-    def _talk(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Answer:
-        """Send what is finished and take jobs. Raises Unreachable."""
-        try:
-            return self._send(finished, plan, lent)
-        except Unreachable:
-            raise
-        except Exception:
-            if not finished:
-                raise
-            self._send_apart(finished)
-            return self._send((), plan, lent)
-
-    def _send_apart(self, finished: Sequence[Outcome]) -> None:
-        """Commit one by one what was refused together; the one at fault fails for that reason."""
-        for outcome in finished:
-            try:
-                self._send((outcome,), None, ())
-            except Unreachable:
-                raise
-            except Exception as exc:
-                logger.exception("the outcome of job %s is refused", outcome.job.id)
-                self._fail(
-                    Outcome(outcome.job, outcome.task, to="failed", kind="failed", error=exc)
-                )
-
-    def _fail(self, outcome: Outcome) -> None:
-        """Commit a failure; where that is refused too, the job is let go, so that others get through."""
-        try:
-            self._send((outcome,), None, ())
-        except Unreachable:
-            raise
-        except Exception:
-            logger.exception("job %s cannot be ended: it comes back with a beat", outcome.job.id)
-            self.lease.swap(finished=[outcome.job], taken=())
-
-    def _send(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Answer:
-        done: list[dict[str, Any]] = []
-        blobs: list[bytes] = []
-        for outcome in finished:
-            spec, more = outcome.spec(len(blobs))
-            outcome.sent = True
-            done.append(spec)
-            blobs += more
-        self.lease.closing([outcome.job.token for outcome in finished])
-        with self.lease.fetching():
-            answer = self.storage.finish_and_fetch(done, blobs, plan, lent)
-            self.lease.swap(finished=[outcome.job for outcome in finished], taken=answer.jobs)
-        for outcome, status in zip(finished, answer.statuses, strict=True):
-            if status == "fired":
-                self.fired(outcome)
-            elif status == "gone":
-                logger.warning("job %s was no longer ours: its outcome is dropped", outcome.job.id)
-        return answer
 
     def _release(self, jobs: Sequence[Handed]) -> None:
         """Let jobs go that are held and have not started: they wait again, no attempt burnt."""
@@ -302,21 +319,24 @@ class Dispatch:
                 self._resting = left > FINISH_WAITS_S
                 self._errand.wait(left)
                 self._resting = False
-            if self._asking:
-                return
-            if self._is_low():
-                self._take_in(self._exchange(self._refill()).jobs)
-            elif self._left() <= 0:
+            if self._owed:
+                self._owed = False
+                self._turn.notify()
+            if self._call is not None and time.monotonic() - self._call.sent_s > FINISH_WAITS_S:
+                self._gather(self._call)
+                self._turn.notify()
+            if not self._asking and self._left() <= 0:
                 if self._ready and time.monotonic() - self._ready[0].at > HELD_MOST_S:
                     self._release(self._ready)
                 self._exchange(None)
+                self._turn.notify()
 
     def _pending(self) -> bool:
-        return bool(self._finished or self._ready)
+        return bool(self._finished or self._ready or self._owed)
 
     def _left(self) -> float:
         """Return the seconds until something is to be sent, or asked again of what is held."""
-        if self._asking:
+        if self._asking or self._owed:
             return FINISH_WAITS_S
         since = [outcome.closed for outcome in self._finished[:1]]
         since += [max(self._asked, job.at) for job in list(self._ready)[:1]]
@@ -326,9 +346,6 @@ class Dispatch:
         """Tell whether half of what was taken ahead is gone; jobs that start at once are not ahead."""
         low = 0 < len(self._ready) <= self._refill_at and not self._ready[-1].starts
         return low and not self.stopping and not self.lease.wish
-
-    def _refill(self) -> Any:
-        return self.pace.refill(self._slots, held=len(self._ready))
 
 
 def _run(ref: weakref.ref[Dispatch]) -> None:

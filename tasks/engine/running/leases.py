@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -11,7 +10,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from tasks.engine.errors import EngineError, Unreachable
@@ -53,7 +52,9 @@ class Lease:
         self._held: dict[str, str] = {}
         self._begun: dict[str, int] = {}
         self._closing: set[str] = set()
-        self._fetching_since: float | None = None
+        self.fetching_since: float | None = (
+            None  # a fetch is under way, until what it brought is known
+        )
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -117,21 +118,12 @@ class Lease:
         with self._lock:
             return dict(self._held)
 
-    @contextlib.contextmanager
-    def fetching(self) -> Iterator[None]:
-        """Say that a fetch is under way, until what it brought is known; one at a time."""
-        self._fetching_since = time.monotonic()
-        try:
-            yield
-        finally:
-            self._fetching_since = None
-
     def _unsure_ms(self) -> int:
         """Return how long ago a job was handed out at least whose reply we miss for certain.
 
         A fetch that is under way, or whose reply this process had no time to read, is not lost.
         """
-        since = self._fetching_since
+        since = self.fetching_since
         under_way_s = 0.0 if since is None else time.monotonic() - since
         return int((under_way_s + self.beat_s * 1.5) * 1000)
 

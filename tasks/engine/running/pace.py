@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
 WINDOW_US = 5000
 MOST_HELD = 64
 WEIGHT = 0.1
+INSTANT_US = 128  # a slot is back from such a job before another one would have woken
+SHORT_US = 1024
+FULL = 0.85  # of a core: more slots at work would only wait for each other
+LOOKED_S = 0.005
 
 
 class Pace:
@@ -16,6 +21,21 @@ class Pace:
     def __init__(self) -> None:
         self._mean_us: dict[str, float] = {}
         self._quick: dict[str, int] = {}
+        self._full = False
+        self._looked = (time.monotonic(), time.process_time())
+
+    def look(self) -> None:
+        """See how busy this process is, at most each LOOKED_S seconds."""
+        now, cpu = time.monotonic(), time.process_time()
+        before, cpu_before = self._looked
+        if now - before >= LOOKED_S:
+            self._full = cpu - cpu_before >= FULL * (now - before)
+            self._looked = now, cpu
+
+    def alone(self, task: str) -> bool:
+        """Tell whether one slot does such jobs as fast as several: others are better left asleep."""
+        us = self._quick.get(task)
+        return us is not None and (us <= INSTANT_US or (self._full and us <= SHORT_US))
 
     def note(self, task: str, ran_s: float) -> None:
         """Count one run."""

@@ -10,7 +10,7 @@ import keyspace
 
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.leases import Lease
-from tasks.engine.scripts import Scripts
+from tasks.engine.scripts import Begun, Scripts
 from tasks.engine.storage import Handed, JobStorage
 
 LEASE_S, BEAT_S = 10.0, 2.0
@@ -38,10 +38,13 @@ class TestScripts(Scripts):
         super().__init__(client, prefix)
         self.clock, self.lose = clock, False
 
-    def run(self, name: str, *args: Any) -> Any:
+    def begin(self, name: str, *args: Any) -> Begun:
         if args and args[0] == 0 and isinstance(args[0], int):
             args = (self.clock.ms, *args[1:])
-        answer = super().run(name, *args)
+        return super().begin(name, *args)
+
+    def end(self, begun: Begun) -> Any:
+        answer = super().end(begun)
         if self.lose:
             self.lose = False
             raise Unreachable("the reply was lost")

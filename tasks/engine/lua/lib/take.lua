@@ -129,7 +129,7 @@ end
 local function handed(id, job, token, starts)
   local members = job.ch and redis.call('HGETALL', K.chord..job.ch) or {}
   return {id, token, '', job.n or '0', job.m or '1',
-    job.rn or '1', job.k or '0', 0, members, job.q, starts and 1 or 0}
+    job.rn or '1', job.k or '0', 0, members, job.q, starts and 1 or 0, job.t or ''}
 end
 -- Which of those taken are revoked: asked for all at once, since hardly ever one is.
 local function mark_revoked(taken, tasks)

@@ -1,0 +1,121 @@
+"""What a process says to Redis of its jobs: what it finished, and how many more it takes.
+
+A call is sent (`ask`) and heard (`hear`) apart, so that jobs run while Redis works.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.engine.errors import Unreachable
+from tasks.engine.running.leases import Lease
+from tasks.engine.running.outcome import Outcome
+from tasks.engine.scripts import Begun
+from tasks.engine.storage import Answer, JobStorage
+
+logger = logging.getLogger("tasks.engine")
+
+
+@dataclass(slots=True)
+class Call:
+    """A call under way: what it finishes, how many jobs it asks for, which queues' jobs are held.
+
+    `sent_s` is of this process's monotonic clock.
+    """
+
+    finished: Sequence[Outcome]
+    plan: Any
+    lent: Sequence[str]
+    begun: Begun
+    sent_s: float
+
+
+class Talk:
+    """One process's words to Redis; `fired` hears of each outcome that completed a chord."""
+
+    def __init__(self, storage: JobStorage, lease: Lease, fired: Callable[[Outcome], None]) -> None:
+        self.storage, self.lease, self.fired = storage, lease, fired
+
+    def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
+        """Send what is finished and the wish for jobs. Raises Unreachable."""
+        try:
+            return self._sent(finished, plan, lent)
+        except Unreachable:
+            raise
+        except Exception:  # one of them cannot be written
+            if not finished:
+                raise
+            self._send_apart(finished)
+            return self._sent((), plan, lent)
+
+    def hear(self, call: Call) -> Answer:
+        """Wait for the answer. Raises Unreachable; outcomes that Redis refuses fail one by one."""
+        try:
+            return self._heard(call)
+        except Unreachable:
+            raise
+        except Exception:
+            if not call.finished:
+                raise
+            self._send_apart(call.finished)
+            return self._heard(self._sent((), call.plan, call.lent))
+
+    def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
+        done: list[dict[str, Any]] = []
+        blobs: list[bytes] = []
+        for outcome in finished:
+            spec, more = outcome.spec(len(blobs))
+            outcome.sent = True
+            done.append(spec)
+            blobs += more
+        self.lease.closing([outcome.job.token for outcome in finished])
+        self.lease.fetching_since = time.monotonic()
+        try:
+            begun = self.storage.ask(done, blobs, plan, lent)
+        except BaseException:
+            self.lease.fetching_since = None
+            raise
+        return Call(finished, plan, lent, begun, time.monotonic())
+
+    def _heard(self, call: Call) -> Answer:
+        try:
+            answer = self.storage.answer(call.begun)
+            ended = [outcome.job for outcome in call.finished]
+            self.lease.swap(finished=ended, taken=answer.jobs)
+        finally:
+            self.lease.fetching_since = None
+        for outcome, status in zip(call.finished, answer.statuses, strict=True):
+            if status == "fired":
+                self.fired(outcome)
+            elif status == "gone":
+                logger.warning("job %s was no longer ours: its outcome is dropped", outcome.job.id)
+        return answer
+
+    def _send_apart(self, finished: Sequence[Outcome]) -> None:
+        """Commit one by one what was refused together; the one at fault fails for that reason."""
+        for outcome in finished:
+            try:
+                self._commit(outcome)
+            except Unreachable:
+                raise
+            except Exception as exc:
+                logger.exception("the outcome of job %s is refused", outcome.job.id)
+                failed = Outcome(outcome.job, outcome.task, to="failed", kind="failed", error=exc)
+                self._fail(failed)
+
+    def _fail(self, outcome: Outcome) -> None:
+        """Commit a failure; where that is refused too, the job is let go, so that others get through."""
+        try:
+            self._commit(outcome)
+        except Unreachable:
+            raise
+        except Exception:
+            logger.exception("job %s cannot be ended: it comes back with a beat", outcome.job.id)
+            self.lease.swap(finished=[outcome.job], taken=())
+
+    def _commit(self, outcome: Outcome) -> None:
+        self._heard(self._sent((outcome,), None, ()))

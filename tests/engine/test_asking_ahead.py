@@ -1,0 +1,113 @@
+"""A slot asks for more jobs and goes on; whoever is the first without a job hears the answer."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from driving import state_of
+from slots import add, listen, states, work
+from waiting import wait_until
+
+from tasks.engine import JobHuey, State
+from tasks.engine.errors import Unreachable
+from tasks.engine.running.pace import MOST_HELD
+
+
+def test_more_is_fetched_while_half_of_what_is_held_is_left(
+    held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.engine.running.pace.MOST_HELD", 8)
+    ids = add(slot, 20)
+    for _ in range(4):
+        slot.execute(slot.dequeue())
+    started = slot.dequeue()  # the fifth: three of the first eight are left
+    wait_until(lambda: states(slot, ids).count(State.COMPLETED) == 4, what="four are committed")
+    wait_until(lambda: states(slot, ids).count(State.ACTIVE) > 4, what="more than those are held")
+    slot.execute(started)
+    assert started.id == ids[4]
+    assert work(slot, 15) == ids[5:]
+
+
+def ask_ahead(slot: JobHuey, ids: list[str]) -> None:
+    """Run jobs until one is started with whose start more are asked for, and nobody heard yet."""
+    for job_id in ids:
+        assert (task := slot.dequeue()).id == job_id
+        if slot.dispatch._call is not None:
+            return
+        slot.execute(task)
+    raise AssertionError("more was never asked for")
+
+
+def test_what_was_asked_ahead_is_heard_while_the_slot_runs_for_long(
+    held_long: None, slot: JobHuey
+) -> None:
+    ids = add(slot, 200)
+    ask_ahead(slot, ids)  # and the job runs for long
+    wait_until(lambda: slot.dispatch._call is None, what="the runner heard")
+    held = slot.lease.held()
+    active = {job_id for job_id in ids if state_of(slot, job_id) is State.ACTIVE}
+    assert active == held.keys()
+    assert len(active) > MOST_HELD // 2
+
+
+@pytest.mark.parametrize("how", ["flush", "give_back", "stop"])
+def test_what_was_asked_ahead_is_not_forgotten_by_who_ends(
+    no_runner: None, held_long: None, slot: JobHuey, how: str
+) -> None:
+    ids = add(slot, 200)
+    ask_ahead(slot, ids)
+    getattr(slot.dispatch, how)()
+    slot.dispatch.flush()
+    assert slot.dispatch._call is None
+    active = {job_id for job_id in ids if state_of(slot, job_id) is State.ACTIVE}
+    assert active == slot.lease.held().keys()
+    assert len(active) == 1 or how == "flush"
+    if how != "stop":
+        slot.dispatch.give_back()
+
+
+def test_an_answer_that_is_lost_loses_no_outcome_and_no_job(
+    no_runner: None, held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = add(slot, 100)
+    ask_ahead(slot, ids)
+    ours = slot.lease.held().keys()
+    active = lambda: {job_id for job_id in ids if state_of(slot, job_id) is State.ACTIVE}  # noqa: E731
+    wait_until(lambda: active() - ours, what="Redis handed out more")
+    slot.dispatch._call.begun.connection.disconnect()  # type: ignore[union-attr]
+    with pytest.raises(Unreachable):
+        slot.dispatch.flush()
+    slot.dispatch.give_back()
+    monkeypatch.setattr(slot.lease, "beat_s", 0.01)
+
+    def beaten() -> bool:
+        slot.lease.beat()
+        return active() == slot.lease.held().keys()
+
+    wait_until(beaten, what="a beat gives back what only Redis knows of")
+    running = next(job_id for job_id in ids if state_of(slot, job_id) is State.ACTIVE)
+    before = states(slot, ids).count(State.COMPLETED)
+    assert running not in work(slot, 99 - before)
+    assert {slot.reads.job(job_id).attempts_made for job_id in ids} == {1}
+
+
+def test_a_slot_that_takes_longer_than_known_leaves_the_rest_to_another(
+    held_long: None, slot: JobHuey
+) -> None:
+    """Others are left asleep beside jobs of microseconds; this one hangs."""
+    hangs, ended = threading.Event(), threading.Event()
+    slow = slot.task(name="slow")(lambda: hangs.wait(30))
+    slot.dispatch.pace.note(slot._registry.task_to_string(slow.task_class), 0.00002)
+    slots = [threading.Thread(target=listen, args=(slot, ended)) for _ in range(2)]
+    for one in slots:
+        one.start()
+    wait_until(lambda: slot.dispatch._idle == 2, what="both slots wait")
+    first, rest = slow().id, add(slot, 5)
+    wait_until(lambda: states(slot, rest) == [State.COMPLETED] * 5, what="the rest ran")
+    assert state_of(slot, first) is State.ACTIVE
+    hangs.set()
+    wait_until(lambda: state_of(slot, first) is State.COMPLETED, what="all ran")
+    ended.set()
+    for one in slots:
+        one.join()
