@@ -141,6 +141,22 @@ def user_by_email(db: Session, email: str) -> User | None:
     return db.scalars(select(User).where(User.email == email.lower())).first()
 
 
+def planned_for(db: Session, user: User) -> Sequence[Reminder]:
+    """Return the reminders of a person that are still to come, the next first."""
+    enrolled = select(Enrollment.id).where(Enrollment.user_id == user.id)
+    paying = select(Payment.id).where(Payment.enrollment_id.in_(enrolled))
+    refs = [f"enrollment:{n}" for n in db.scalars(enrolled)]
+    refs += [f"payment:{n}" for n in db.scalars(paying)]
+    query = select(Reminder).where(Reminder.ref.in_(refs), Reminder.state == "due")
+    return db.scalars(query.order_by(Reminder.due_at)).all()
+
+
+def courses_of(db: Session, user: User) -> Sequence[tuple[str, str]]:
+    """Return a person's courses by title, each with the state of the enrollment."""
+    query = select(Course.title, Enrollment.state).join(Enrollment).where(Enrollment.user_id == user.id)  # fmt: skip
+    return [(title, state) for title, state in db.execute(query.order_by(Course.title))]
+
+
 def person(db: Session, email: str, name: str, locale: str, timezone: str | None) -> User:
     """Return the person with this address, made pending where there is none.
 

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, flash, redirect, request, url_for
 
 from dashboard import actions, auth
 from dashboard.pages import render
-from dashboard.security import MAIL_CSP, declare
+from dashboard.security import MAIL_CSP, declare, local_path
 from tasks import emails
 from tasks.database import reading
 from tasks.engine import EngineError, UnknownJob
@@ -139,7 +139,7 @@ def suppress(what: str) -> Any:
         flash(result.message, "plain")
     except (ValueError, actions.Refused) as exc:
         flash(str(exc), "bad")
-    return _back(url_for("emails.suppressions"))
+    return _back(local_path(request.form.get("next") or url_for("emails.suppressions")))
 
 
 declare("viewer", log, show, body, preview, preview_body, suppressions, resend, suppress)

@@ -14,7 +14,7 @@ from dashboard.pages import job_filter, render, say, watch
 from dashboard.security import declare, local_path
 from dashboard.shapes import Wanted
 from dashboard.views import operations
-from tasks import outbox
+from tasks import domain, outbox
 from tasks.database import reading
 from tasks.engine import EngineError, JobFilter, State, UnknownJob, Unreachable
 from tasks.engine.records import Page, Survey
@@ -106,8 +106,14 @@ def _jump(text: str) -> str | None:
         return None
     if "@" in text and not set(' :,"*') & set(text):
         with reading() as db:
-            known = mail.find(db, to=text, limit=1)
-        return url_for("emails.log", to=text) if known else url_for("jobs.table", q=f"to:{text}")
+            known = (
+                mail.of_person(db, text, limit=1)
+                or mail.suppressed(db, text)
+                or domain.user_by_email(db, text)
+            )
+        return (
+            url_for("people.show", address=text) if known else url_for("jobs.table", q=f"to:{text}")
+        )
     if is_job_id(text):
         try:
             _huey().reads.job(text)

@@ -157,6 +157,32 @@ def find(db: Session, *, to: str | None = None, state: str | None = None, type: 
     return list(db.scalars(query.order_by(EmailMessage.id.desc()).limit(limit)))
 
 
+def of_person(db: Session, to: str, cursor: int | None = None, limit: int = 50) -> list[EmailMessage]:  # fmt: skip
+    """Return the mails to exactly one address, the newest first; `cursor` as in `find`."""
+    query = select(EmailMessage).where(EmailMessage.to_addr.in_({to, to.lower()}))
+    if cursor:
+        query = query.where(EmailMessage.id < cursor)
+    return list(db.scalars(query.order_by(EmailMessage.id.desc()).limit(limit)))
+
+
+def counts_of(db: Session, to: str) -> dict[str, int]:
+    """Return how many mails to one address there are in each state."""
+    query = select(EmailMessage.state, func.count()).where(
+        EmailMessage.to_addr.in_({to, to.lower()})
+    )
+    return dict(db.execute(query.group_by(EmailMessage.state)).all())
+
+
+def counts_of_domain(db: Session, domain: str, since: datetime) -> dict[str, int]:
+    """Return the same of a domain's mails since then. Cost: looks at the newest 5 000 mails alone."""
+    newest = select(EmailMessage).order_by(EmailMessage.id.desc()).limit(5_000).subquery()
+    query = select(newest.c.state, func.count()).where(
+        newest.c.created_at >= since,
+        func.lower(newest.c.to_addr).endswith(f"@{domain.lower()}", autoescape=True),
+    )
+    return dict(db.execute(query.group_by(newest.c.state)).all())
+
+
 def counts(db: Session) -> dict[str, int]:
     """Return how many mails there are in each state."""
     found = db.execute(select(EmailMessage.state, func.count()).group_by(EmailMessage.state))

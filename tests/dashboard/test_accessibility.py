@@ -67,7 +67,7 @@ def addresses(huey: JobHuey) -> list[str]:
         f"/operations/{operation.id}", "/operations/new?kind=retry&status=failed",
         "/alerts/new", "/alerts/new?measure=failed_share", f"/alerts/{rule.id}", f"/alerts/{rule.id}/delete",
         "/alerts/history", "/alerts/channels/new?kind=webhook", "/alerts/channels/1",
-        f"/operations/{search.id}", f"/jobs/{failed}?at=1&in=status%3Dfailed",
+        f"/operations/{search.id}", f"/jobs/{failed}?at=1&in=status%3Dfailed", "/account", "/operators/1", "/people/ada@example.org",
     ]  # fmt: skip
 
 

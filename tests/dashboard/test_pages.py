@@ -169,7 +169,7 @@ def test_an_id_and_an_address_in_the_search_lead_there_at_once(admin: Browser, f
     assert admin.get(f"/jobs?q={failed}").location == f"/jobs/{failed}"
     assert admin.get("/jobs?q=ada@example.org").location == "/jobs?q=to:ada@example.org"
     send(Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Sums"}))
-    assert admin.get("/jobs?q=ada@example.org").location == "/emails?to=ada@example.org"
+    assert admin.get("/jobs?q=ada@example.org").location == "/people/ada@example.org"
 
 
 def test_a_failed_job_explains_itself(admin: Browser, failed: str) -> None:

@@ -1,0 +1,83 @@
+"""What is known of one recipient: mails, plans, courses, why nothing goes there. From SQL alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from tasks import domain
+from tasks.database import reading, utcnow
+from tasks.domain import Reminder, User
+from tasks.mailer import models
+from tasks.mailer.models import EmailMessage, Suppression
+
+COMING = ("queued", "scheduled", "sending", "deferred")
+DAYS = 7
+AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """How many mails of those that ended arrived."""
+
+    sent: int
+    ended: int
+
+    @property
+    def share(self) -> float | None:
+        """Return the share that arrived; None where none ended."""
+        return self.sent / self.ended if self.ended else None
+
+
+def _delivered(counts: Mapping[str, int]) -> Delivered:
+    ended = sum(counts.get(state, 0) for state in models.MEASURED)
+    return Delivered(counts.get("sent", 0), ended)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """All of it; `older` is the cursor of the next page of mails."""
+
+    address: str
+    mails: Sequence[EmailMessage]
+    total: int
+    older: int | None
+    suppressed: Suppression | None
+    user: User | None
+    courses: Sequence[tuple[str, str]]
+    reminders: Sequence[Reminder]
+    delivered: Delivered
+    of_domain: Delivered
+
+    @property
+    def groups(self) -> Sequence[tuple[str, Sequence[EmailMessage]]]:
+        """Return the mails by when: on their way, today, before."""
+        today = utcnow().date()
+        coming = [mail for mail in self.mails if mail.state in COMING]
+        ended = [mail for mail in self.mails if mail.state not in COMING]
+        new = [mail for mail in ended if mail.updated_at.date() == today]
+        old = [mail for mail in ended if mail.updated_at.date() != today]
+        return [("On their way", coming), ("Today", new), ("Before", old)]
+
+    @property
+    def is_known(self) -> bool:
+        """Tell whether anything is known of the address."""
+        return bool(self.total or self.user or self.suppressed)
+
+
+def person(address: str, cursor: int | None = None) -> Person:
+    """Return what is known of an address."""
+    with reading() as db:
+        mails = models.of_person(db, address, cursor, AT_ONCE + 1)
+        counts = models.counts_of(db, address)
+        user = domain.user_by_email(db, address)
+        return Person(
+            address=address, mails=mails[:AT_ONCE], total=sum(counts.values()),
+            older=mails[AT_ONCE - 1].id if len(mails) > AT_ONCE else None,
+            suppressed=models.suppressed(db, address), user=user,
+            courses=domain.courses_of(db, user) if user else (),
+            reminders=domain.planned_for(db, user) if user else (), delivered=_delivered(counts),
+            of_domain=_delivered(models.counts_of_domain(
+                db, address.rpartition("@")[2], utcnow() - timedelta(days=DAYS))),
+        )  # fmt: skip
