@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app, g, has_request_context, request
 
-from dashboard import alert_acts, query, saved
+from dashboard import account_acts, alert_acts, query, saved
 from dashboard.asking import Ask, Forbidden, Refused, Result
 from dashboard.auth import Actor
 from dashboard.formats import number
@@ -28,7 +28,7 @@ NAMED = 50
 MOST_TOLD = 4000
 MOST_UNDONE = 20_000
 KEPT_IDS = MOST_FOUND  # of a search
-UNTOLD = ("password", "data", "args", "kwargs", "value")  # an argument may be a secret
+UNTOLD = ("password", "old", "token", "data", "args", "kwargs", "value")  # may be a secret
 
 
 def run(huey: JobHuey, actor: Actor | None, name: str, target: str, **params: Any) -> Result:
@@ -502,7 +502,7 @@ DO: Mapping[str, Callable[[Ask], Result]] = {
     "stop_now": _worker("stop_now", "ends at once"),
     "send_email": _send, "resend": _resend, "suppress": _suppress, "lift": _lift,
     "create_operator": _create_operator, "create_token": _create_token, "revoke_token": _revoke_token,
-    **alert_acts.DO,
+    **account_acts.DO, **alert_acts.DO,
 }  # fmt: skip
 
 

@@ -159,6 +159,13 @@ def sign_in(email: str, password: str) -> Operator | None:
     return usable
 
 
+def proves(operator_id: int, password: str) -> bool:
+    """Tell whether this is the password of an operator."""
+    with reading() as db:
+        operator = db.get(Operator, operator_id)
+    return _matches(operator.password_hash if operator else _nobody, password[:LONGEST])
+
+
 def start_session(operator: Operator) -> None:
     """Begin a session under a new id, whatever the browser held before."""
     token = secrets.token_urlsafe(32)
@@ -177,12 +184,6 @@ def sign_out(token: str) -> None:
         db.execute(delete(LoginSession).where(LoginSession.token_hash == digest(token)))
     logout_user()
     session.clear()
-
-
-def end_sessions(operator_id: int) -> None:
-    """End every session of an operator, as a change of role or password does."""
-    with database.session() as db:
-        db.execute(delete(LoginSession).where(LoginSession.operator_id == operator_id))
 
 
 def actor() -> Actor | None:

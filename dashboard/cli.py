@@ -15,12 +15,10 @@ import click
 from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 from pydantic import ValidationError
-from sqlalchemy import select
 
-from dashboard import actions, auth, shapes
-from dashboard.models import ROLES, Operator
+from dashboard import accounts, actions, auth, shapes
+from dashboard.models import ROLES
 from tasks import database, faults, settings
-from tasks.database import reading, utcnow
 from tasks.engine import EngineError, JobFilter, Unreachable
 
 ME = auth.Actor("cli", "admin", "cli")
@@ -99,14 +97,6 @@ def _password(from_stdin: bool) -> str:
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
-def _operator(db_session: Any, address: str) -> Operator:
-    query = select(Operator).where(Operator.email == address.lower())
-    found: Operator | None = db_session.scalars(query).first()
-    if found is None:
-        raise click.ClickException(f"there is no operator {address}")
-    return found
-
-
 @operators.command("create")
 @click.argument("address", metavar="EMAIL")
 @click.option("--role", type=click.Choice(ROLES), required=True)
@@ -122,38 +112,23 @@ def operators_create(address: str, role: str, password_stdin: bool) -> None:
 @as_json
 def operators_list(as_json: bool) -> None:
     """List the operators."""
-    with reading() as db_session:
-        found = db_session.scalars(select(Operator).order_by(Operator.id)).all()
     show(
         [
             {"id": o.id, "email": o.email, "role": o.role, "disabled": bool(o.disabled_at)}
-            for o in found
+            for o in accounts.operators()
         ],
         ("id", "email", "role", "disabled"),
         as_json,
     )
 
 
-def _change(address: str, action: str, **values: Any) -> None:
-    """Change an operator, end the sessions that rest on the old state, and note it."""
-    with database.session() as db_session:
-        found = _operator(db_session, address)
-        for name, value in values.items():
-            setattr(found, name, value)
-        number = found.id
-    auth.end_sessions(number)
-    actions.audit(
-        ME, action, address, "done", params={n: v for n, v in values.items() if "password" not in n}
-    )
-
-
 @operators.command("set-role")
 @click.argument("address", metavar="EMAIL")
 @click.argument("role", type=click.Choice(ROLES))
+@told
 def operators_set_role(address: str, role: str) -> None:
     """Change a role; the person signs in anew."""
-    _change(address, "set_role", role=role)
-    click.echo(f"{address} is {role}")
+    click.echo(act("set_role", address, role=role).message)
 
 
 @operators.command("reset-password")
@@ -162,16 +137,23 @@ def operators_set_role(address: str, role: str) -> None:
 @told
 def operators_reset_password(address: str, password_stdin: bool) -> None:
     """Set a new password and end every session."""
-    _change(address, "reset_password", password_hash=auth.hash_password(_password(password_stdin)))
-    click.echo(f"{address} has a new password")
+    click.echo(act("reset_password", address, password=_password(password_stdin)).message)
 
 
 @operators.command("disable")
 @click.argument("address", metavar="EMAIL")
+@told
 def operators_disable(address: str) -> None:
     """End a person's access at once."""
-    _change(address, "disable", disabled_at=utcnow())
-    click.echo(f"{address} is disabled")
+    click.echo(act("disable", address).message)
+
+
+@operators.command("enable")
+@click.argument("address", metavar="EMAIL")
+@told
+def operators_enable(address: str) -> None:
+    """Let a person sign in again."""
+    click.echo(act("enable", address).message)
 
 
 @operators.command("setup-link")

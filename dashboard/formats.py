@@ -189,6 +189,8 @@ DID = {
     "enable_rule": "turned on the alert rule", "disable_rule": "turned off the alert rule", "mute_rule": "muted the alert",
     "unmute_rule": "unmuted the alert", "acknowledge_incident": "acknowledged the alert", "save_channel": "saved the alert channel",
     "delete_channel": "deleted the alert channel", "test_channel": "tested the alert channel",
+    "set_role": "changed the role of", "disable": "disabled", "enable": "enabled", "reset_password": "set the password of",
+    "change_password": "changed the password of", "end_sessions": "ended the other sessions of",
     "create_token": "made a token", "revoke_token": "revoked a token", "sign_in": "signed in", "setup": "set up the dashboard",
 }  # fmt: skip
 

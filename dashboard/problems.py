@@ -11,6 +11,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from dashboard import auth
+from dashboard.accounts import UnknownOperator
 from dashboard.actions import Forbidden, Refused, audit
 from dashboard.alert_acts import UnknownAlert
 from dashboard.auth import Throttled
@@ -38,7 +39,7 @@ TITLES = {
 }  # fmt: skip
 STATUS: tuple[tuple[type[Exception], int], ...] = (
     (Throttled, 429), (Forbidden, 403), (UnknownJob, 404), (UnknownQueue, 404), (UnknownTask, 404), (UnknownBatch, 404),
-    (UnknownGroup, 404), (UnknownAlert, 404), (Refused, 409),
+    (UnknownGroup, 404), (UnknownAlert, 404), (UnknownOperator, 404), (Refused, 409),
     (AlreadySent, 409), (WrongState, 409), (Unreachable, 503), (OutboxFull, 503), (EngineError, 422),
     (ValueError, 422),
 )  # fmt: skip

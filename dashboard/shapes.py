@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dashboard import query
 from tasks.database import utcnow
@@ -317,6 +317,20 @@ class NewOperator(Body):
     email: Annotated[str, Field(max_length=320)]
     role: Literal["viewer", "operator", "admin"]
     password: Annotated[str, Field(max_length=256)]
+
+
+class ChangedOperator(Body):
+    """What changes about a person with a login."""
+
+    role: Literal["viewer", "operator", "admin"] | None = None
+    password: Annotated[str, Field(max_length=256)] | None = None
+    disabled: bool | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> ChangedOperator:
+        if not self.model_fields_set:
+            raise ValueError("say role, password or disabled")
+        return self
 
 
 def when(at: datetime | None) -> str | None:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from flask import jsonify
-from sqlalchemy import select
 
-from dashboard import auth, shapes
+from dashboard import accounts, auth, shapes
 from dashboard.api.calls import act, body, call
 from dashboard.models import Operator
-from tasks.database import reading
 
 
 @call("GET", "/api/admin/operators", "admin", "Operators")
 def operators() -> Any:
-    with reading() as db:
-        found = db.scalars(select(Operator).order_by(Operator.id)).all()
-    return jsonify({"items": [_operator(o) for o in found]})
+    return jsonify({"items": [_operator(o) for o in accounts.operators()]})
 
 
 def _operator(found: Operator) -> dict[str, Any]:
@@ -37,6 +33,20 @@ def create_operator() -> Any:
     given = body(shapes.NewOperator)
     made = act("create_operator", given.email, role=given.role, password=given.password).value
     return jsonify(_operator(made)), 201
+
+
+@call("PATCH", "/api/admin/operators/<int:operator_id>", "admin", "Change a person's role, password or access",
+      body=shapes.ChangedOperator)  # fmt: skip
+def change_operator(operator_id: int) -> Any:
+    given = body(shapes.ChangedOperator)
+    email = accounts.by_id(operator_id).email
+    if given.role is not None:
+        act("set_role", email, role=given.role)
+    if given.password is not None:
+        act("reset_password", email, password=given.password)
+    if given.disabled is not None:
+        act("disable" if given.disabled else "enable", email)
+    return jsonify(_operator(accounts.by_id(operator_id)))
 
 
 @call("GET", "/api/admin/tokens", "admin", "API tokens")

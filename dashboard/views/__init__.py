@@ -36,6 +36,9 @@ PAGES: tuple[Page, ...] = (
     Page("kpis.show", "/kpis", "KPIs", "target", group="Watching", key="m"),
     Page("alerts.table", "/alerts", "Alerts", "bell", group="Watching", key="l"),
     Page("audit.table", "/audit", "Audit", "receipt", group="Watching", key="a"),
+    Page(
+        "accounts.table", "/operators", "Operators", "user", role="admin", group="Watching", key="u"
+    ),
 )
 
 
@@ -43,6 +46,7 @@ def init_app(app: Flask) -> None:
     """Register every page and the ones that the rail does not show."""
     from dashboard import public
     from dashboard.views import (
+        accounts,
         alert_channels,
         alerts,
         api_docs,
@@ -87,6 +91,7 @@ def init_app(app: Flask) -> None:
         batches,
         operations,
         audit,
+        accounts,
         manual,
         api_docs,
     ):

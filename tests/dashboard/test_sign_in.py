@@ -11,7 +11,7 @@ from browsing import PASSWORD, TOKEN, Browser
 from flask import Flask
 from sqlalchemy import select, update
 
-from dashboard import auth
+from dashboard import accounts, auth
 from dashboard.models import AuditEntry, LoginSession, Operator
 from tasks import database as db
 from tasks.database import utcnow
@@ -168,7 +168,7 @@ def test_a_disabled_operator_is_out_at_the_next_request(admin: Browser) -> None:
 def test_ended_sessions_are_out_at_the_next_request(
     admin: Browser, operators: dict[str, Operator]
 ) -> None:
-    auth.end_sessions(operators["admin"].id)
+    accounts.change("admin@example.org", password_hash="another")
     assert not admin.is_in()
 
 
