@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.database import reading, unless_away, utcnow
 from tasks.engine import JobHuey
+from tasks.engine.figures.chosen import choice
 from tasks.engine.figures.measuring import RANGES, WEEK_S
 from tasks.engine.figures.metrics import Figures
 from tasks.mailer import models as mail
@@ -119,8 +120,7 @@ def fast(huey: JobHuey) -> list[str]:
 
 def history(huey: JobHuey, range_: str) -> list[tuple[datetime, dict[str, Kpi]]]:
     """Return [(point, {name: figure})] of a range, oldest first. Raises Unreachable, KeyError."""
-    everything = huey.reads.metrics(range_)
-    quick = huey.reads.metrics(range_, queues=fast(huey))
+    everything, quick = huey.reads.metrics_of(range_, [choice(), choice(queues=fast(huey))])
     step_s = RANGES[range_].step_s
     posted = mails_by_step(everything[0].at, step_s)
     found = []
@@ -141,13 +141,13 @@ def mails_by_step(since: datetime, step_s: int) -> dict[int, tuple[int, int]]:
 
 
 def over(huey: JobHuey, span_s: int, back_s: int = 0, *,
-         without: Container[str] = ()) -> dict[str, Kpi]:  # fmt: skip
+         without: Iterable[str] = ()) -> dict[str, Kpi]:  # fmt: skip
     """Return {name: figure} of the last `span_s` seconds, or of as long a time before.
 
     `without` names tasks that are left out.
     """
-    everything = huey.reads.measured(span_s, back_s=back_s, without=without)
-    quick = huey.reads.measured(span_s, queues=fast(huey), back_s=back_s, without=without)
+    choices = [choice(without=without), choice(queues=fast(huey), without=without)]
+    everything, quick = huey.reads.measured_of(span_s, choices, back_s)
     ended = delivered = 0
     if since := everything.at:
         for at, (total, sent) in mails_by_step(since, 600).items():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.figures.buckets import Buckets
+from tasks.engine.figures.chosen import Chosen
 from tasks.engine.figures.measuring import Measuring, Rate
 from tasks.engine.figures.metrics import forecast
 from tasks.engine.operating import dry_run
@@ -55,6 +56,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         self.huey, self.storage = huey, huey.storage
         self.bulk = Operations(huey.storage)
         self.buckets = Buckets(huey.storage)
+        self.chosen = Chosen(huey.storage, self.buckets)
 
     # The server
 

@@ -6,13 +6,12 @@ composed of its parts. Rolling up is done by whichever worker comes first and ma
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine.figures import metrics
+from tasks.engine.figures.kept import KeptSums
 from tasks.engine.figures.metrics import Sums
 
 if TYPE_CHECKING:
@@ -32,6 +31,14 @@ class Level:
     kept_s: int
     part: Level | None = None
 
+    def times(self, many: int) -> Level:
+        """Return the level whose spans are `many` of this one's."""
+        return self if many == 1 else Level(f"{many} {self.kind}", self.step_s * many, self.kept_s)
+
+    def is_over(self, span: int, now_ms: int) -> bool:
+        """Tell whether a span will not change any more."""
+        return now_ms >= ((span + 1) * self.step_s + SETTLED_S) * 1000
+
 
 MINUTE = Level("minute", 60, 48 * 3600)
 TENS = Level("tens", 600, 14 * 86400, MINUTE)
@@ -50,43 +57,27 @@ class Buckets:
     """The spans of one instance."""
 
     def __init__(self, storage: JobStorage) -> None:
-        self.storage = storage
-        self._lock = threading.Lock()
-        self._cache: OrderedDict[tuple[str, int], Sums] = OrderedDict()
-        self._cached = 0
-        self._flushes = storage.flushes
+        self.storage, self.most = storage, CACHED_COUNTS
+        self._kept = KeptSums(storage, CACHED_COUNTS)
 
-    def read(self, level: Level, spans: Sequence[int], now_ms: int) -> dict[int, Sums]:
-        """Return {span: sums} in the order given; at most three round trips, one when cached."""
-        found = self._known(level, spans)
-        missing = [span for span in spans if span not in found]
-        if missing:
-            fetched = self._fetch(level, missing, now_ms)
-            self._remember(level, fetched, now_ms)
-            found |= fetched
-        return {span: found[span] for span in spans}
-
-    def points(
-        self, level: Level, many: int, numbers: Sequence[int], now_ms: int
+    def read(
+        self, level: Level, spans: Sequence[int], now_ms: int, *, keep: bool = True
     ) -> dict[int, Sums]:
-        """Return {n: the sums of `many` spans together}, n counted in that many spans."""
-        if many == 1:
-            return self.read(level, numbers, now_ms)
-        whole = Level(f"{many} {level.kind}", level.step_s * many, level.kept_s)
-        found = self._known(whole, numbers)
-        missing = [n for n in numbers if n not in found]
-        last = now_ms // 1000 // level.step_s
-        spans = [
-            n * many + part for n in missing for part in range(many) if n * many + part <= last
-        ]
-        merged: dict[int, Sums] = {n: {} for n in missing}
-        for span, sums in self.read(level, spans, now_ms).items():
-            metrics.merge(merged[span // many], sums)
-        self._remember(whole, merged, now_ms)
-        found |= merged
-        return {n: found[n] for n in numbers}
+        """Return {span: sums} in the order given; at most three round trips, one when kept.
 
-    def _fetch(self, level: Level, spans: Sequence[int], now_ms: int) -> dict[int, Sums]:
+        What it returns must not be changed. `keep` False: what is read is not kept.
+        """
+        found = {span: self._kept.get((level.kind, span)) for span in spans}
+        missing = [span for span, sums in found.items() if sums is None]
+        fetched = self._fetch(level, missing, now_ms, keep) if missing else {}
+        for span, sums in fetched.items():
+            if keep and level.is_over(span, now_ms):
+                self._kept.add((level.kind, span), sums)
+        return {span: fetched[span] if sums is None else sums for span, sums in found.items()}
+
+    def _fetch(
+        self, level: Level, spans: Sequence[int], now_ms: int, keep: bool
+    ) -> dict[int, Sums]:
         keys = [self.storage.keys.of(level.kind, str(span)) for span in spans]
         if level.part is None:
             reply = self.storage.pipeline([("HGETALL", key) for key in keys])
@@ -98,9 +89,10 @@ class Buckets:
         packed = dict(zip(spans, reply, strict=True))
         found = {span: metrics.unpack(data) if data else {} for span, data in packed.items()}
         open_spans = [span for span in spans if packed[span] is None and span > last]
-        return found | self._compose(level, open_spans, now_ms)
+        return found | self._compose(level, open_spans, now_ms, keep)
 
-    def _compose(self, level: Level, spans: Iterable[int], now_ms: int) -> dict[int, Sums]:
+    def _compose(self, level: Level, spans: Iterable[int], now_ms: int,
+                 keep: bool = True) -> dict[int, Sums]:  # fmt: skip
         """Return the sums of spans from their parts, as far as those are kept."""
         part = level.part
         assert part is not None  # noqa: S101 - only TENS and HOUR have open spans
@@ -110,41 +102,14 @@ class Buckets:
             span: range(max(first, span * many), min(last, span * many + many - 1) + 1)
             for span in spans
         }
-        parts = self.read(part, [n for numbers in wanted.values() for n in numbers], now_ms)
+        inside = [n for numbers in wanted.values() for n in numbers]
+        parts = self.read(part, inside, now_ms, keep=keep)
         found: dict[int, Sums] = {}
         for span, numbers in wanted.items():
             found[span] = {}
             for number in numbers:
                 metrics.merge(found[span], parts[number])
         return found
-
-    def _known(self, level: Level, spans: Sequence[int]) -> dict[int, Sums]:
-        with self._lock:
-            self._forget_flushed()
-            found = {}
-            for span in spans:
-                if (level.kind, span) in self._cache:
-                    self._cache.move_to_end((level.kind, span))
-                    found[span] = self._cache[level.kind, span]
-            return found
-
-    def _forget_flushed(self) -> None:
-        """Forget everything when everything in Redis was dropped by this process."""
-        if self._flushes != self.storage.flushes:
-            self._flushes, self._cached = self.storage.flushes, 0
-            self._cache.clear()
-
-    def _remember(self, level: Level, found: Mapping[int, Sums], now_ms: int) -> None:
-        """Keep the spans that are over; the ones used longest ago make room."""
-        with self._lock:
-            for span, sums in found.items():
-                over_ms = ((span + 1) * level.step_s + SETTLED_S) * 1000
-                if now_ms >= over_ms and (level.kind, span) not in self._cache:
-                    self._cache[level.kind, span] = sums
-                    self._cached += _weight(sums)
-            while self._cached > CACHED_COUNTS and self._cache:
-                _, sums = self._cache.popitem(last=False)
-                self._cached -= _weight(sums)
 
     # Rolling up
 
@@ -217,10 +182,6 @@ def _countable(sums: Sums) -> Sums:
         name: {what: n for what, n in counts.items() if what not in metrics.GAUGES}
         for name, counts in sums.items()
     }
-
-
-def _weight(sums: Sums) -> int:
-    return 1 + sum(len(counts) for counts in sums.values())
 
 
 def _hash(reply: Any) -> dict[bytes, bytes]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine import rows
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
+from tasks.engine.figures.chosen import ALL_APART, Choice, Chosen, choice
 from tasks.engine.figures.metrics import Counts, Figures, Sums
 from tasks.engine.records import Event, Minute, Percentiles, State, TaskAbout, TaskRun
 
@@ -53,6 +54,7 @@ class Measuring:
     huey: JobHuey
     storage: JobStorage
     buckets: Buckets
+    chosen: Chosen
     _told: Mapping[int, Told] = MappingProxyType({})
 
     def now_ms(self) -> int:
@@ -70,36 +72,37 @@ class Measuring:
             queue, task, queues: whose figures; none of them is everything.
         Raises: KeyError for another range.
         """
+        return self.metrics_of(range_, [choice(queue, task, queues)], now_ms)[0]
+
+    def metrics_of(self, range_: str, choices: Sequence[Choice], now_ms: int = 0) -> list[list[Figures]]:  # fmt: skip
+        """Return the points of a range for each choice, as `metrics` does for one; all of one moment."""
         wanted = RANGES[range_]
         at = now_ms or self.now_ms()
-        last = at // 1000 // wanted.step_s
-        first = last - wanted.span_s // wanted.step_s + 1
-        names = _queues(queue, queues)
+        level, last = level_for(wanted.span_s, 0), at // 1000 // wanted.step_s
+        numbers = range(last - wanted.span_s // wanted.step_s + 1, last + 1)
         over_s = at // 1000 - last * wanted.step_s + 1  # of the last point, which goes on
+        read = self.chosen.points(level, wanted.step_s // level.step_s, numbers, at, choices)
         return [
-            metrics.figures(_at(n * wanted.step_s), wanted.step_s if n < last else over_s,
-                            _chosen(sums, names, task))
-            for n, sums in self._spans(wanted, first, last, at).items()
+            [metrics.figures(_at(n * wanted.step_s), wanted.step_s if n < last else over_s, each[place].values())
+             for n, each in read.items()]
+            for place in range(len(choices))
         ]  # fmt: skip
-
-    def _spans(self, wanted: Range, first: int, last: int, now_ms: int) -> dict[int, Sums]:
-        """Return {point: sums} of a range."""
-        level = level_for(wanted.span_s, 0)
-        return self.buckets.points(
-            level, wanted.step_s // level.step_s, range(first, last + 1), now_ms
-        )
 
     def measured(self, span_s: int, *, queue: str | None = None, task: str | None = None,
                  queues: Iterable[str] | None = None, back_s: int = 0, now_ms: int = 0,
-                 without: Container[str] = ()) -> Figures:  # fmt: skip
+                 without: Iterable[str] = ()) -> Figures:  # fmt: skip
         """Return the figures of the last `span_s` seconds, or of as long a time `back_s` ago.
 
         It ends now, in a point that goes on, and begins with a whole one, so it is up to one short.
         `without` names tasks that are left out.
         """
-        start, sums = self._summed(span_s, back_s, now_ms)
-        names = _queues(queue, queues)
-        return metrics.figures(start, span_s, _chosen(sums, names, task, without))
+        return self.measured_of(span_s, [choice(queue, task, queues, without)], back_s, now_ms)[0]
+
+    def measured_of(self, span_s: int, choices: Sequence[Choice], back_s: int = 0,
+                    now_ms: int = 0) -> list[Figures]:  # fmt: skip
+        """Return the figures of each choice, as `measured` does for one; all of one moment."""
+        start, each = self._summed(span_s, back_s, now_ms, choices)
+        return [metrics.figures(start, span_s, sums.values()) for sums in each]
 
     def kept(self, span_s: int, now_ms: int = 0) -> list[Span]:
         """Return what was counted in a time up to now, oldest first, the newest the finest.
@@ -130,23 +133,21 @@ class Measuring:
         many = max(2 * WEIGHED, MOST_COUNTS * WEIGHED // max(1, counts))
         return min(level.kept_s, many * level.step_s)
 
-    def _summed(self, span_s: int, back_s: int, now_ms: int) -> tuple[datetime, Sums]:
+    def _summed(self, span_s: int, back_s: int, now_ms: int,
+                choices: Sequence[Choice]) -> tuple[datetime, list[Sums]]:  # fmt: skip
         at = now_ms or self.now_ms()
         level: Level = level_for(span_s, back_s)
         step_s = max(
             level.step_s, STEPS.get(span_s, 0)
         )  # a range's points are read together already
         last = (at // 1000 - back_s) // step_s
-        first = last - span_s // step_s + 1
-        sums: Sums = {}
-        spans = range(first, last + 1)
-        for part in self.buckets.points(level, step_s // level.step_s, spans, at).values():
-            metrics.merge(sums, part)
-        return _at(first * step_s), sums
+        numbers = range(last - span_s // step_s + 1, last + 1)
+        each = self.chosen.total(level, step_s // level.step_s, numbers, at, choices)
+        return _at(numbers.start * step_s), each
 
     def by_task(self, span_s: int = 86400, now_ms: int = 0) -> dict[tuple[str, str], Figures]:
         """Return {(queue, task): figures} of the last `span_s` seconds."""
-        start, sums = self._summed(span_s, 0, now_ms)
+        start, (sums,) = self._summed(span_s, 0, now_ms, [ALL_APART])
         return {
             name: metrics.figures(start, span_s, [counts])
             for name, counts in sums.items()
@@ -319,12 +320,6 @@ def _run(line: bytes) -> TaskRun:
 
 def _at(seconds: int) -> datetime:
     return rows.EPOCH + timedelta(seconds=seconds)
-
-
-def _queues(queue: str | None, queues: Iterable[str] | None) -> set[str] | None:
-    if queue is not None:
-        return {queue}
-    return None if queues is None else set(queues)
 
 
 def _chosen(sums: Sums, queues: set[str] | None, task: str | None,

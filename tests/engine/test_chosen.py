@@ -1,0 +1,128 @@
+"""Choices of what was counted: they are what the whole sums would say, read once a span, in little room."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from tasks.engine import JobHuey
+from tasks.engine.figures import metrics
+from tasks.engine.figures.buckets import MINUTE, TENS, Buckets
+from tasks.engine.figures.chosen import ALL_APART, Choice, Chosen, choice
+from tasks.engine.figures.metrics import Figures, Sums
+from tasks.engine.rows import EPOCH
+
+MINUTE_MS = 60_000
+NOON_MS = 1_795_000_000_000 // 3_600_000 * 3_600_000
+NOW_MS = NOON_MS + 44 * MINUTE_MS + 20_000
+CHOICES = [
+    Choice(), choice("mail"), choice(queues=["mail", "sync"]), choice(task="send"),
+    choice(queues=["mail", "none"], without=["send"]), choice("sync", "pull"), choice(""),
+]  # fmt: skip
+
+
+def day_of(huey: JobHuey) -> dict[int, Sums]:
+    """Write the last four hours, all of it rolled up as far as it is over. Returns: {minute: sums}."""
+    dice, written = random.Random(3), {}
+    for back in range(240):
+        stamp, fields = NOW_MS // MINUTE_MS - back, {"||api:n": 2, "||api:ms": dice.randint(1, 90)}
+        for name in ("mail|send", "mail|fetch", "sync|pull"):
+            if dice.random() < 0.7:
+                fields |= {f"{name}|n": 3, f"{name}|w{dice.randint(0, 9)}": 3}
+                fields |= {f"{name}|c{dice.randint(0, 9)}": 2, f"{name}|f{dice.randint(0, 9)}": 1}
+        for queue in ("mail", "sync"):
+            fields |= {
+                f"{queue}||sampled": 1,
+                f"{queue}||depth": dice.randint(0, 50),
+                f"{queue}||oldest": back,
+            }
+        huey.storage.call(
+            "HSET",
+            huey.storage.keys.of("minute", str(stamp)),
+            *(x for pair in fields.items() for x in pair),
+        )
+        written[stamp] = metrics.parse(
+            {name.encode(): str(n).encode() for name, n in fields.items()}
+        )
+    while huey.reads.buckets.roll(NOW_MS):
+        pass
+    return written  # fmt: skip
+
+
+def told(sums: Sums, wanted: Choice) -> Figures:
+    """Return the figures of a choice from whole sums, one by one."""
+    return metrics.figures(EPOCH, 1, [n for name, n in sums.items() if wanted.takes(name)])
+
+
+@pytest.mark.parametrize(("level", "many", "back"), [(MINUTE, 1, 60), (MINUTE, 30, 5), (TENS, 1, 12), (TENS, 3, 6)])  # fmt: skip
+def test_a_choice_says_what_the_whole_sums_say(
+    huey: JobHuey, level: Any, many: int, back: int
+) -> None:
+    written = day_of(huey)
+    last = NOW_MS // 1000 // level.step_s // many
+    numbers = range(last - back + 1, last + 1)
+    each_minutes = many * level.step_s // 60
+    everything: Sums = {}
+    for look in range(2):  # the second from what is kept
+        found = huey.reads.chosen.points(level, many, numbers, NOW_MS, CHOICES)
+        for n in numbers:
+            inside: Sums = {}
+            for stamp in range(n * each_minutes, (n + 1) * each_minutes):
+                metrics.merge(inside, written.get(stamp, {}))
+            assert [told(sums, Choice()) for sums in found[n]] == [
+                told(inside, wanted) for wanted in CHOICES
+            ], (n, look)
+            metrics.merge(everything, inside if not look else {})
+        totals = huey.reads.chosen.total(level, many, numbers, NOW_MS, [*CHOICES, ALL_APART])
+        assert totals.pop() == everything
+        for sums, wanted in zip(totals, CHOICES, strict=True):
+            assert told(sums, Choice()) == told(everything, wanted)
+
+
+def test_what_a_total_says_may_be_changed_by_who_asked(huey: JobHuey) -> None:
+    day_of(huey)
+    for _ in range(2):
+        (total,) = huey.reads.chosen.total(MINUTE, 1, range(NOW_MS // MINUTE_MS - 9, NOW_MS // MINUTE_MS + 1), NOW_MS, [ALL_APART])  # fmt: skip
+        assert total["", ""]["api:n"] == 20
+        total["", ""]["api:n"] = 0
+
+
+def asked_of(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the list that every command of a pipeline is put into from now on."""
+    read: list[Any] = []
+    fetch = huey.storage.pipeline
+    monkeypatch.setattr(huey.storage, "pipeline", lambda asks: read.extend(asks) or fetch(asks))
+    return read
+
+
+def test_a_span_is_read_once_for_all_choices(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.engine.figures.buckets.CACHED_COUNTS", 0)  # no whole span is kept
+    huey.reads.buckets = Buckets(huey.storage)
+    huey.reads.chosen = Chosen(huey.storage, huey.reads.buckets)
+    day_of(huey)
+    read = asked_of(huey, monkeypatch)
+    for spans in (60, 1):  # later only the minute that goes on
+        huey.reads.measured_of(3600, CHOICES, now_ms=NOW_MS)
+        assert len([ask for ask in read if ask[0] == "HGETALL"]) == spans
+        read.clear()
+
+
+def test_a_long_range_leaves_the_minutes_that_are_kept(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.engine.figures.buckets.CACHED_COUNTS", 2000)
+    monkeypatch.setattr("tasks.engine.figures.chosen.SPANS_AT_ONCE", 3)
+    huey.reads.buckets = Buckets(huey.storage)
+    huey.reads.chosen = Chosen(huey.storage, huey.reads.buckets)
+    day_of(huey)
+    last = NOW_MS // MINUTE_MS
+    read = asked_of(huey, monkeypatch)
+    huey.reads.buckets.read(MINUTE, range(last - 10, last), NOW_MS)
+    huey.reads.by_task(86400, NOW_MS)
+    read.clear()
+    huey.reads.buckets.read(MINUTE, range(last - 10, last), NOW_MS)
+    assert not read
