@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from dashboard.meaning import closest
 from tasks.engine import JobFilter, State, Term
 
 LENGTH = 1000
@@ -46,11 +47,16 @@ LIFTED = ("queue", "state", "task", "tag", "error", "text")
 
 
 class QueryError(ValueError):
-    """A query that cannot be read; says where it stops and why."""
+    """A query that cannot be read; says where it stops and why.
 
-    def __init__(self, position: int, why: str) -> None:
-        super().__init__(f"The query stops at position {position + 1}. {why}")
-        self.position, self.why = position, why
+    Args:
+        word, meant: what was misspelt there, and what it may be; "" where nothing is like it.
+    """
+
+    def __init__(self, position: int, why: str, word: str = "", meant: str = "") -> None:
+        asked = f" Did you mean {meant}?" if meant else ""
+        super().__init__(f"The query stops at position {position + 1}. {why}{asked}")
+        self.position, self.why, self.word, self.meant = position, why, word, meant
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +126,9 @@ def _field(text: str, at: int) -> tuple[str, int]:
         return name, end + 1
     if ARGUMENT.match(name):
         return name, end + 1
-    why = "An argument is named such as args.user_id." if name.startswith("args") else f"There is no field {name}."  # fmt: skip
-    raise QueryError(at, why)
+    if name.startswith("args"):
+        raise QueryError(at, "An argument is named such as args.user_id.")
+    raise QueryError(at, f"There is no field {name}.", name, closest(name, FIELDS))
 
 
 def _values(text: str, at: int) -> tuple[tuple[str, ...], int]:
@@ -174,7 +181,9 @@ def _check(part: Part, now: datetime) -> None:
     check = checks.get(part.field)
     for value in part.values:
         if check is not None and not check(value):
-            raise QueryError(part.at, f"{part.field} takes {FIELDS[part.field]}, not {value}.")
+            why = f"{part.field} takes {FIELDS[part.field]}, not {value}."
+            known = [state.value for state in State] if part.field == "state" else ()
+            raise QueryError(part.at, why, value, closest(value, known))
 
 
 def moment(part: Part, now: datetime) -> datetime:
@@ -192,6 +201,21 @@ def moment(part: Part, now: datetime) -> datetime:
     except (ValueError, OverflowError):
         said = "a time such as 08:00, 2026-11-24 or 2026-11-24T08:00, or an age such as 2h"
         raise QueryError(part.at, f"{part.field} takes {said}, not {value}.") from None
+
+
+def mended(text: str) -> str:
+    """Return a query that cannot be read with its misspelt words as they were meant; "" where unknown."""
+    for _ in range(len(FIELDS)):
+        try:
+            parse(text)
+        except QueryError as exc:
+            if not exc.meant:
+                return ""
+            after = text[exc.position :].replace(exc.word, exc.meant, 1)
+            text = text[: exc.position] + after
+        else:
+            return text
+    return ""
 
 
 def narrowed(wanted: JobFilter, parts: Sequence[Part], now: datetime | None = None) -> JobFilter:

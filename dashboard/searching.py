@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -12,6 +12,7 @@ from flask import request
 
 from dashboard import actions, query
 from dashboard.formats import jobs, number
+from dashboard.meaning import alike, closest, task_words
 from dashboard.pages import watch
 from dashboard.query import Part, QueryError
 from dashboard.shapes import when
@@ -21,6 +22,7 @@ from tasks.engine.records import Page, Survey
 PARAMS = {"status": "state", "queue": "queue", "task": "task", "tag": "tag", "error": "error",
           "since": "after", "until": "before"}  # fmt: skip
 OFFERED = 8
+LEAST_LIKE = 3  # letters from which on a word may be misspelt
 BARS = 60
 
 
@@ -73,6 +75,59 @@ def whole(args: Mapping[str, str] | None = None) -> str:
     given = request.args if args is None else args
     named = [Part(field, (given[name],)) for name, field in PARAMS.items() if given.get(name)]
     return query.write([*named, *parts(given.get("q", ""))])
+
+
+# What was meant
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """A search as it was meant, and its address."""
+
+    text: str
+    address: str
+
+
+def meant(page: Page | None) -> Meant | None:
+    """Return the search that was meant where this one cannot be read, or finds nothing by its names."""
+    given = request.args.get("q", "")
+    try:
+        query.parse(given)
+    except QueryError:
+        mended = query.mended(given)
+        return Meant(mended, address(q=mended)) if mended else None
+    if page is None or page.items or page.next or page.previous:
+        return None
+    asked = query.parse(whole())
+    other = [_respelt(part) for part in asked]
+    text = query.write(other)
+    gone = dict.fromkeys(PARAMS, None)
+    return Meant(text, address(**gone, q=text)) if list(asked) != other else None
+
+
+def _respelt(part: Part) -> Part:
+    """Return a part with the tasks and queues in it that there are, in place of those there are not."""
+    if part.negated or part.field not in ("task", "queue"):
+        return part
+    try:
+        known = NAMES[part.field]()
+    except Unreachable:
+        return part
+    found = [v if v in known else next(iter(alike(v, known, 1)), v) for v in part.values]
+    return replace(part, values=tuple(found))
+
+
+def _task_names() -> dict[str, str]:
+    names = actions.huey().reads.tasks()
+    return {name: name for name in names} | task_words(names)
+
+
+def _queue_names() -> dict[str, str]:
+    snapshot = watch().snapshot
+    return {queue.name: queue.name for queue in (snapshot.queues if snapshot else ())}
+
+
+NAMES: Mapping[str, Callable[[], dict[str, str]]] = {"task": _task_names, "queue": _queue_names}
 
 
 # How many match, and when
@@ -161,13 +216,16 @@ def offers(kept: str, typed: str) -> tuple[list[Offer], str]:
     field, colon, value = word.removeprefix("-").partition(":")
     sign = "-" if word.startswith("-") else ""
     if not colon:
-        return [Offer(f"{sign}{name}", said) for name, said in _fields(field)], WORDS
+        fields = list(_fields(field)) or list(_fields(closest(field, query.FIELDS) or field))
+        return [Offer(f"{sign}{name}", said) for name, said in fields], WORDS
     known = list(_values(field, value))[:OFFERED]
     stem = " ".join(part for part in (kept, before) if part)
     found = []
     for text, note in known:
         said = f"{sign}{query.write([Part(field, (text,))])}"
         found.append(Offer(said, note, address(q=f"{stem} {said}".strip())))
+    if watch().error and field in VALUES:
+        return found, "Redis does not answer: what there is to choose comes back with it."
     return found, HINTS.get(field, f"{field.capitalize()}: {query.FIELDS[field]}." if field in query.FIELDS else WORDS)  # fmt: skip
 
 
@@ -183,7 +241,13 @@ def _values(field: str, value: str) -> Iterable[tuple[str, str]]:
         found = VALUES[field]() if field in VALUES and not watch().error else []
     except Unreachable:
         found = []
-    return [(text, note) for text, note in found if value.casefold() in f"{text} {note}".casefold()]
+    fits = [(text, note) for text, note in found if value.casefold() in f"{text} {note}".casefold()]
+    if fits or len(value) < LEAST_LIKE:
+        return fits
+    notes = dict(found)
+    return [
+        (text, f"{notes[text]}, is like it") for text in alike(value, task_words(notes), OFFERED)
+    ]
 
 
 def _states() -> list[tuple[str, str]]:

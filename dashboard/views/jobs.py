@@ -60,7 +60,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
         top=int(first.timestamp() * 1_000_000) if first else 0, tab=searching.tab,
         bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), chips=[] if error and page else searching.chips(),
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
-        typed=request.args.get("q", "") if error and page else "", state=wanted.state, status=status,
+        typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
         address=partial(arrows.address, text=arrows.search()), columns=columns.shown(wanted),
         all_columns=columns.COLUMNS, chosen=columns.chosen(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
     )  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dashboard.query import FIELDS, Part, QueryError, narrowed, parse, write
+from dashboard.meaning import alike, task_words
+from dashboard.query import FIELDS, Part, QueryError, mended, narrowed, parse, write
 from tasks.engine import JobFilter, State, Term
 
 NOW = datetime(2026, 11, 24, 12, 6, 24, tzinfo=UTC)
@@ -50,7 +51,9 @@ def test_a_query_says_what_is_wanted(text: str, wanted: JobFilter) -> None:
 
 
 @pytest.mark.parametrize(("text", "sentence"), [
-    ("state:failed errorr:x", "The query stops at position 14. There is no field errorr."),
+    ("state:failed errorr:x", "The query stops at position 14. There is no field errorr. Did you mean error?"),
+    ("zzzz:x", "The query stops at position 1. There is no field zzzz."),
+    ("state:fialed", "The query stops at position 1. state takes scheduled, waiting, active, retrying, completed, failed or cancelled, not fialed. Did you mean failed?"),
     ("state:dead", "The query stops at position 1. state takes scheduled, waiting, active, retrying, completed, failed or cancelled, not dead."),
     ("task:", "The query stops at position 6. A value is expected here."),
     ("task:a,", "The query stops at position 8. A value is expected here."),
@@ -103,3 +106,23 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 
 def test_every_field_is_described() -> None:
     assert all(FIELDS.values())
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("state:failed errorr:x", "state:failed error:x"),
+    ('-stat:fialed tsk:"a b"', '-state:failed task:"a b"'),
+    ("state:active,fialed", "state:active,failed"),
+    ("zzzz:x", ""),
+    ("errorr:x zzzz:y", ""),
+    ("task:", ""),
+    ("args:x", ""),
+])  # fmt: skip
+def test_a_misspelt_query_is_mended_where_one_can_tell(text: str, meant: str) -> None:
+    assert mended(text) == meant
+
+
+def test_a_task_is_meant_by_its_whole_name_or_its_last_part() -> None:
+    known = task_words(["tasks.emails.deliver_email", "tasks.reminders.scan"])
+    assert alike("delivr_emial", known, 3) == ["emails.deliver_email"]
+    assert alike("Reminders.scn", known, 3) == ["reminders.scan"]
+    assert alike("zzzz", known, 3) == []

@@ -251,3 +251,29 @@ def test_a_search_in_the_address_that_cannot_be_read_is_said(admin: Browser, job
         assert page.status_code == 200
         assert "The search in this address cannot be read" in page.text
     assert "crumbs" in admin.get(one.partition("?")[0] + "?at=x&in=y").text
+
+
+@pytest.mark.parametrize(("given", "meant"), [
+    ("q=errorr:x&limit=50", "/jobs?q=error%3Ax&limit=50"),
+    ("q=task:delivr_emial", "/jobs?q=task%3Aemails.deliver_email"),
+    ("task=delivr_emial&status=failed", "/jobs?q=state%3Afailed+task%3Aemails.deliver_email"),
+    ("q=queue:emial,sync", "/jobs?q=queue%3Aemail%2Csync"),
+])  # fmt: skip
+def test_what_is_misspelt_leads_to_what_was_meant(admin: Browser, given: str, meant: str) -> None:
+    page = admin.get(f"/jobs?{given}").text
+    assert "Did you mean" in page
+    assert f'href="{meant}"'.replace("&", "&amp;") in page
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["q=task:deliver_email", "q=task:zzzz", "q=queue:email", "q=-task:delivr_emial", "q=hello"],
+)
+def test_nobody_is_asked_whether_they_meant_what_they_wrote(admin: Browser, given: str) -> None:
+    assert "Did you mean" not in admin.get(f"/jobs?{given}").text
+
+
+def test_the_menu_offers_what_is_like_a_misspelt_word(admin: Browser) -> None:
+    assert "emails.deliver_email" in admin.get("/jobs/suggest?q=task:delivr_emial").text
+    assert 'data-complete="error:"' in admin.get("/jobs/suggest?q=errro").text
+    assert "email" not in admin.get("/jobs/suggest?q=queue:zzzz").text
