@@ -269,7 +269,7 @@ def jobs_list(limit: int, as_json: bool, **given: Any) -> None:
 @as_json
 @told
 def jobs_fsck(dry_run: bool, as_json: bool) -> None:
-    """Check every key in Redis against the jobs' records, and mend."""
+    """Check every key in Redis against the jobs' records, and the counts; mend."""
     found = actions.check_keys(ME, mend=not dry_run)
     rows = [{"found": what, "times": n} for what, n in sorted(found.items())]
     if as_json or rows:

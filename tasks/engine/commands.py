@@ -234,7 +234,7 @@ class Commands(JobActs, pausing.Pausing, Deciding, Ticking):
     # The keys
 
     def fsck(self, *, mend: bool = True) -> dict[str, int]:
-        """Check every key against the jobs' records, and mend. Returns: how often what was found.
+        """Check every key against the jobs' records, and the counts; mend. Returns: how often what was found.
 
         Raises: Unreachable. Cost: a call of some milliseconds for each 100 keys.
         """

@@ -48,7 +48,7 @@ All keys of one instance carry one hash tag, `{name}:`, so they live in one clus
 | rolled          | hash   | the last ten minutes and the last hour that were rolled up |
 | totals          | string | every counter since the beginning, up to the last roll-up, packed |
 | events          | zset   | versions of workers first seen: score = when, ms |
-| fsck, fsck:last | hash, list | where the check of all keys stands, and its last 50 findings |
+| fsck, fsck:last | hash, list | where the check of all keys and counts stands, and its last 50 findings |
 | ops, op:<id>, oi:<id>, oe:<id> | zset, hash, list, list | operations: order, record, ids (given, or found by a search), events |
 | oo:<id>, os:<id>, of:<id> | list | an operation's outcomes: of all jobs, of the skipped, ids that failed again |
 """

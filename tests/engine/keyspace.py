@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.engine import JobHuey
+from tasks.engine import JobHuey, State
 from tasks.engine.keys import PREFIXED, SINGLE
 from tasks.engine.rows import parse_final
 
@@ -185,4 +185,23 @@ def _orphans(space: Keyspace) -> list[str]:
     for queue, members in space.all("wake").items():
         if len(members) > 1:
             found.append(f"the wake set of {queue} has {len(members)} members")
+    return found
+
+
+def standing(huey: JobHuey) -> dict[str, int]:
+    """Return the standing counts: {queue|task|state: jobs}."""
+    reply = huey.storage.client.hgetall(huey.storage.keys.one("counts"))
+    return {name.decode(): int(n) for name, n in reply.items()}
+
+
+def counted(huey: JobHuey) -> dict[str, int]:
+    """Recount what stands, from the jobs themselves."""
+    found: dict[str, int] = {}
+    for state in State:
+        for queue in huey.reads.names():
+            key = huey.storage.keys.of("state", f"{queue}:{state.value}")
+            for member in huey.storage.client.zrange(key, 0, -1):
+                job = huey.reads.job(member.decode())
+                name = f"{queue}|{job.task}|{state.value}"
+                found[name] = found.get(name, 0) + 1
     return found

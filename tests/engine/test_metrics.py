@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from driving import States, run_all, run_one
+from keyspace import counted, standing
 
 from tasks.engine import JobHuey, Permanent, RetryAfter, State
 from tasks.engine.figures import metrics
@@ -26,24 +27,6 @@ def put(huey: JobHuey, at_ms: int, **fields: int) -> None:
     key = huey.storage.keys.of("minute", str(at_ms // MINUTE_MS))
     for name, n in fields.items():
         huey.storage.call("HINCRBY", key, name.replace("__", "|"), n)
-
-
-def standing(huey: JobHuey) -> dict[str, int]:
-    reply = huey.storage.client.hgetall(huey.storage.keys.one("counts"))
-    return {name.decode(): int(n) for name, n in reply.items()}
-
-
-def counted(huey: JobHuey) -> dict[str, int]:
-    """Recount what stands, from the jobs themselves."""
-    found: dict[str, int] = {}
-    for state in State:
-        for queue in huey.reads.names():
-            key = huey.storage.keys.of("state", f"{queue}:{state.value}")
-            for member in huey.storage.client.zrange(key, 0, -1):
-                job = huey.reads.job(member.decode())
-                name = f"{queue}|{job.task}|{state.value}"
-                found[name] = found.get(name, 0) + 1
-    return found
 
 
 def test_each_script_that_moves_jobs_writes_its_counts_at_its_end() -> None:

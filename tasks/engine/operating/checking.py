@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tasks.engine.keys import kind_of
+from tasks.engine.operating.recounting import Place, Recount
 from tasks.engine.records import Findings
 from tasks.engine.rows import instant
 from tasks.engine.storage import JobStorage
@@ -16,6 +17,7 @@ AT_ONCE = 100
 PAGE = 200
 STEP_EACH_MS = 2_000
 ROUND_EACH_MS = 600_000
+RECOUNTED_AT_ONCE = 30
 KEYS = frozenset(
     {"job", "final", "envelope", "progress", "attempts", "logs", "touched", "unique", "held"}
 )
@@ -26,11 +28,13 @@ class Check:
     """The walk: its place, its time and its sums are in Redis, so any worker takes the next step.
 
     A step looks at about 200 keys or members of sets, in calls of at most 100; a round begins ten
-    minutes after the last one ended. `last` keeps 50 findings.
+    minutes after the last one ended. The standing counts are recounted every ten minutes, before
+    the step that is due then. `last` keeps 50 findings.
     """
 
     def __init__(self, storage: JobStorage) -> None:
         self.storage, self.key = storage, storage.keys.one("fsck")
+        self.recount = Recount(storage)
         self._due_ms = 0  # it is not time before this, as far as this process has seen
 
     def step(self, now_ms: int) -> bool:
@@ -38,14 +42,28 @@ class Check:
         if now_ms < self._due_ms <= now_ms + ROUND_EACH_MS:
             return False
         found = self._record()
-        rest = STEP_EACH_MS if "cursor" in found else ROUND_EACH_MS
+        rest = STEP_EACH_MS if found.keys() & {"cursor", "counts"} else ROUND_EACH_MS
         at = int(found.get("at", 0))
         self._due_ms = at + rest if at <= now_ms else now_ms  # the clock went back: at once
         if now_ms < self._due_ms:
             return False
+        if self._count(found, now_ms):
+            return True
         begin = {"cursor": "0", "sets": "[]", "begun": str(now_ms), "checked": "0", "found": "{}"}
         place = begin | {n: found[n] for n in begin if "cursor" in found and n in found}
-        self._save(self._go_on(place, mend=True), now_ms)
+        self._save(self._go_on(place, mend=True) | {"counted": found["counted"]}, now_ms)
+        return True
+
+    def _count(self, found: dict[str, str], now_ms: int) -> bool:
+        """Recount for a while if it is time. Returns: whether that goes on in the next step."""
+        if "counts" not in found and 0 <= now_ms - int(found.get("counted", 0)) < ROUND_EACH_MS:
+            return False
+        begun = Place.of(found["counts"]) if "counts" in found else self.recount.begin(each=False)
+        self.recount.go_on(begun, mend=True, calls=RECOUNTED_AT_ONCE)
+        if not begun.todo:
+            found["counted"] = str(now_ms)
+            return False
+        self.storage.write([("HSET", self.key, "counts", begun.text(), "at", now_ms)])
         return True
 
     def all(self, *, mend: bool) -> dict[str, int]:
@@ -56,8 +74,7 @@ class Check:
         place = {"cursor": "0", "sets": "[]", "checked": "0", "found": "{}"}
         while "cursor" in (place := self._go_on(place, mend=mend)):
             pass
-        found: dict[str, int] = json.loads(place["found"])
-        return found
+        return dict(Counter(json.loads(place["found"])) + self.recount.all(mend=mend))
 
     def findings(self) -> Findings:
         """Return what the check found last. Raises Unreachable."""
