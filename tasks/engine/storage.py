@@ -18,7 +18,7 @@ from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.ids import new_id
 from tasks.engine.keys import Keys
 from tasks.engine.pool import Pool
-from tasks.engine.records import State
+from tasks.engine.records import LIVE, State
 from tasks.engine.scripts import Begun, Scripts
 
 CONNECT_TIMEOUT_S = 1.0
@@ -323,9 +323,10 @@ class JobStorage(BaseStorage):
         return self.scripts.run("handoff", 0, due_ms(ts), HANDOFF_KEPT_MS)
 
     def flush_state(self, *states: State) -> None:
-        """Forget every job of these states, chunk by chunk."""
-        for state in states:
-            while self.scripts.run("flush", state.value, 500, *self.queues):
+        """Forget every job of these states, chunk by chunk; those that come meanwhile stay."""
+        upto = self.call("HGET", self.keys.one("meta"), "clock") or 0
+        for state in sorted(states, key=LIVE.__contains__):  # no batch ends by the way
+            while self.scripts.run("flush", 0, state.value, CHUNK, upto, *self.queues):
                 pass
 
     def flush_queue(self) -> None:

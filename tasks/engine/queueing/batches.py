@@ -41,10 +41,13 @@ class Batching(Enqueueing):
         if self._immediate:
             return self._at_once(tasks, callback, batch_id)
         self._open(batch_id, len(tasks), callback, name, by)
-        statuses = self.add_to_batch(tasks, batch_id)
+        self._seal(batch_id, self.add_to_batch(tasks, batch_id))
+        return batch_id
+
+    def _seal(self, batch_id: str, statuses: Sequence[str]) -> None:
+        """Say that all jobs of a batch were added, and what `add` answered for each."""
         total = sum(status in OURS for status in statuses)
         self.storage.repeat("batch", 0, "seal", batch_id, json.dumps({"total": total}), "")
-        return batch_id
 
     def _at_once(self, tasks: Sequence[Task], callback: Task | None, batch_id: str) -> str:
         for task in tasks:
@@ -108,7 +111,8 @@ def _batch(batch_id: str, found: Mapping[str, str]) -> Batch:
     counts = {state: int(found.get(state.value, 0)) for state in State}
     made = rows.instant(found.get("made")) or rows.micros(0)
     return Batch(
-        id=batch_id, name=found.get("name", ""), by=found.get("by", ""), total=int(found.get("total", 0)),
+        id=batch_id, name=found.get("name", ""), by=found.get("by", ""),
+        total=int(found.get("total", 0)) - int(found.get("gone", 0)),
         counts=counts, created_at=made, sealed="sealed" in found, callback=found.get("task", ""),
         callback_job=found.get("job"), finished_at=rows.instant(found.get("ended")),
     )  # fmt: skip
