@@ -456,7 +456,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
     return {
         "id": batch.id, "name": batch.name, "by": batch.by, "total": batch.total,
         "counts": {state.value: n for state, n in batch.counts.items()}, "progress": batch.progress,
-        "adding": not batch.sealed, "callback": batch.callback or None, "callback_job": batch.callback_job,
+        "adding": not batch.sealed, "closed_at": when(batch.closed_at), "callback": batch.callback or None, "callback_job": batch.callback_job,
         "created_at": when(batch.created_at), "finished_at": when(batch.finished_at),
     }  # fmt: skip
 

@@ -18,7 +18,14 @@ WORST_SHOWN = 20
 
 
 def _figures(batch: Batch) -> Any:
-    return (batch.id, sorted(batch.counts.items()), batch.total, batch.sealed, batch.callback_job)
+    return (
+        batch.id,
+        sorted(batch.counts.items()),
+        batch.total,
+        batch.sealed,
+        batch.closed_at,
+        batch.callback_job,
+    )
 
 
 def _members(batch_id: str, *states: State) -> JobFilter:

@@ -61,6 +61,7 @@ class JobHuey(Attempts):
         self.parent_pid = 0  # of the consumer, where its slots are processes
         self._lease_lock = threading.Lock()
         self._slot = threading.local()
+        self._opened_at_once = {}
         options.setdefault("serializer", env.JsonSerializer())
         super().__init__(name, storage_class=JobStorage, url=url,
                          queues=tuple(self.declared), hop=hop_delayed, **options)  # fmt: skip

@@ -32,6 +32,7 @@ All keys of one instance carry one hash tag, `{name}:`, so they live in one clus
 | es:<group>      | hash   | its failures a minute (m<minute>, 3 h) and an hour (h<hour>, 7 days) |
 | b:<id>          | hash   | a batch: total, members by state, callback (lib/batch); 30 days after its end |
 | batches         | zset   | batches: score = when they were made, ms |
+| adding          | zset   | batches that jobs are added to: score = last heard of who adds them, ms |
 | wake:<queue>    | zset   | one member: there is work |
 | procs           | zset   | worker processes: score = end of lease, ms |
 | p:<proc>        | hash   | a process: host, pid, kind, queues, slots, version, wish |
@@ -114,6 +115,7 @@ SINGLE = {
     "dead": "dead",
     "cron": "cron",
     "batches": "batches",
+    "adding": "adding",
     "ops": "ops",
     "fsck": "fsck",
     "fsck_last": "fsck:last",

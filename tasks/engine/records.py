@@ -410,7 +410,8 @@ class Periodic:
 class Batch:
     """Jobs added together; `counts` says how many members stand in each state.
 
-    `sealed` is False while jobs are being added, or where that was cut short: then it never ends.
+    `sealed` is False while jobs are being added; `closed_at`: when a worker closed it, since who
+    added them was not heard of for 15 minutes. While it is not sealed `total` may still grow.
     `callback_job` is set when every member had ended; a member retried later changes only the counts.
     """
 
@@ -421,6 +422,7 @@ class Batch:
     created_at: datetime
     by: str = ""
     sealed: bool = True
+    closed_at: datetime | None = None
     callback: str = ""
     callback_job: str | None = None
     finished_at: datetime | None = None

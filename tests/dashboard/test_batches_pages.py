@@ -91,3 +91,16 @@ def test_the_api_says_the_same(app: Flask, admin: Browser, batch_id: str) -> Non
     assert (one["name"], one["total"], one["adding"]) == ("monthly import", 4, False)
     assert client.get("/api/admin/batches/nope", headers=bearer).status_code == 404
     assert client.get("/api/admin/batches?limit=0", headers=bearer).status_code == 422
+
+
+def test_a_batch_that_a_worker_closed_says_so(
+    admin: Browser, huey: JobHuey, part: Any, app: Flask
+) -> None:
+    batch_id = huey.open_batch(name="half an import")
+    huey.enqueue_many([part.s()], batch=batch_id)
+    page = admin.get(f"/batches/{batch_id}").text
+    assert "a worker closes the batch 15 minutes after the last job" in page
+    huey.storage.call("ZADD", huey.storage.keys.one("adding"), "1", batch_id)
+    huey.lease.sweep()
+    assert "Closed by a worker at " in admin.get(f"/batches/{batch_id}").text
+    assert "closed by a worker" in admin.get("/batches").text

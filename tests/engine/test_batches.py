@@ -108,12 +108,151 @@ def test_a_batch_without_callback_just_ends(huey: JobHuey, jobs: Jobs) -> None:
 def test_members_that_end_while_others_are_added_do_not_call_back(
     huey: JobHuey, jobs: Jobs
 ) -> None:
-    huey._open("slow", 2, jobs.done.s(), "", "")
-    huey.add_to_batch([jobs.part.s()], "slow")
+    huey.open_batch(batch_id="slow", callback=jobs.done.s())
+    huey.enqueue_many([jobs.part.s(), jobs.part.s("failed")], batch="slow")
     run_all(huey)
     found = huey.reads.batch("slow")
-    assert (found.sealed, found.progress, found.callback_job) == (False, 50, None)
+    assert (found.sealed, found.total, found.callback_job) == (False, 2, None)
+    huey.enqueue_many([jobs.part.s()], batch="slow")
+    huey.close_batch("slow")
+    found = huey.reads.batch("slow")
+    assert (found.sealed, found.total, found.progress) == (True, 3, 66)
     assert jobs.called == []
+    run_all(huey)
+    assert jobs.called == [("slow",)]
+
+
+def test_many_members_are_added_by_few_scripts_and_once(huey: JobHuey, jobs: Jobs) -> None:
+    batch_id = huey.open_batch(callback=jobs.done.s())
+    calls = [jobs.part.s(id=f"row-{n}") for n in range(450)]
+    before = huey.storage.scripts.asked
+    huey.enqueue_many(calls, batch=batch_id)
+    assert huey.storage.scripts.asked - before == 4, (
+        "a look whether it is open, and 200 jobs a script"
+    )
+    huey.enqueue_many([jobs.part.s(id=f"row-{n}") for n in range(450)], batch=batch_id)
+    huey.close_batch(batch_id)
+    assert huey.reads.batch(batch_id).total == 450
+    huey.commands.cancel([call.id for call in calls])
+    run_all(huey)
+    assert jobs.called == [(batch_id,)]
+
+
+def test_only_an_open_batch_takes_jobs(huey: JobHuey, jobs: Jobs) -> None:
+    with pytest.raises(UnknownBatch, match="no batch nope"):
+        huey.enqueue_many([jobs.part.s()], batch="nope")
+    batch_id = huey.batch([jobs.part.s()])
+    with pytest.raises(EngineError, match="was closed"):
+        huey.enqueue_many([jobs.part.s()], batch=batch_id)
+    assert huey.reads.batch(batch_id).total == 1
+
+
+def test_an_open_batch_in_immediate_mode_calls_back_when_it_is_closed() -> None:
+    huey = JobHuey("at-once", immediate=True)
+    jobs = Jobs(huey)
+    batch_id = huey.open_batch(callback=jobs.done.s("x"))
+    huey.enqueue_many([jobs.part.s()], batch=batch_id)
+    assert jobs.called == []
+    huey.close_batch(batch_id)
+    huey.close_batch(batch_id)
+    assert jobs.called == [(batch_id, "x")]
+
+
+def unheard(huey: JobHuey, batch_id: str, minutes: float) -> None:
+    """Let the maker of a batch be silent for so long."""
+    heard_ms = huey.reads.now_ms() - int(minutes * 60_000)
+    assert huey.storage.client.zadd(huey.storage.keys.one("adding"), {batch_id: heard_ms}, xx=True, ch=True)  # fmt: skip
+
+
+def abandoned(huey: JobHuey, jobs: Jobs) -> str:
+    """Return a batch of two jobs, one of them ended, whose maker died."""
+    batch_id = huey.open_batch(callback=jobs.done.s(), batch_id="left")
+    huey.enqueue_many([jobs.part.s(), jobs.part.s("failed")], batch=batch_id)
+    run_one(huey)
+    return batch_id
+
+
+def test_a_batch_whose_maker_died_is_closed_after_a_while_and_calls_back_once(
+    huey: JobHuey, jobs: Jobs
+) -> None:
+    batch_id = abandoned(huey, jobs)
+    unheard(huey, batch_id, 14)
+    huey.lease.sweep()
+    assert not huey.reads.batch(batch_id).sealed
+    unheard(huey, batch_id, 15.1)
+    for _ in range(2):
+        huey.lease.sweep()
+    found = huey.reads.batch(batch_id)
+    assert (found.sealed, found.total, found.callback_job) == (True, 2, None)
+    assert found.closed_at is not None
+    run_all(huey)
+    huey.lease.sweep()
+    huey.close_batch(batch_id)  # the maker was but frozen
+    run_all(huey)
+    assert jobs.called == [(batch_id,)]
+    assert huey.reads.batch(batch_id).closed_at is not None
+
+
+def test_a_batch_that_was_closed_too_early_is_open_again(huey: JobHuey, jobs: Jobs) -> None:
+    batch_id = abandoned(huey, jobs)
+    unheard(huey, batch_id, 16)
+    huey.lease.sweep()
+    huey.enqueue_many([jobs.part.s()], batch=batch_id)
+    found = huey.reads.batch(batch_id)
+    assert (found.sealed, found.closed_at, found.total) == (False, None, 3)
+    run_all(huey)
+    assert jobs.called == []
+    huey.close_batch(batch_id)
+    run_all(huey)
+    assert jobs.called == [(batch_id,)]
+
+
+def test_a_maker_that_closes_its_batch_after_all_has_the_last_word(
+    huey: JobHuey, jobs: Jobs
+) -> None:
+    batch_id = abandoned(huey, jobs)
+    unheard(huey, batch_id, 16)
+    huey.lease.sweep()
+    huey.close_batch(batch_id)
+    found = huey.reads.batch(batch_id)
+    assert (found.sealed, found.closed_at, found.total) == (True, None, 2)
+
+
+def test_a_batch_whose_jobs_have_all_ended_calls_back_when_it_is_closed_for_its_maker(
+    huey: JobHuey, jobs: Jobs
+) -> None:
+    batch_id = abandoned(huey, jobs)
+    run_all(huey)
+    unheard(huey, batch_id, 16)
+    huey.lease.sweep()
+    assert run_all(huey) == [f"batch:{batch_id}"]
+    assert jobs.called == [(batch_id,)]
+    with pytest.raises(EngineError, match="was closed"):
+        huey.enqueue_many([jobs.part.s()], batch=batch_id)
+
+
+def test_a_job_that_runs_and_makes_a_batch_is_given_its_time(huey: JobHuey, jobs: Jobs) -> None:
+    @huey.task(name="maker")
+    def maker() -> None:
+        huey.open_batch(callback=jobs.done.s(), batch_id="slow")
+        unheard(huey, "slow", 20)
+        huey.lease.sweep()
+
+    maker()
+    run_all(huey)
+    assert not huey.reads.batch("slow").sealed
+    unheard(huey, "slow", 20)
+    huey.lease.sweep()
+    assert huey.reads.batch("slow").closed_at is not None
+
+
+def test_an_open_batch_that_no_worker_would_close_is_found(huey: JobHuey, jobs: Jobs) -> None:
+    batch_id = abandoned(huey, jobs)
+    huey.storage.call("DEL", huey.storage.keys.one("adding"))
+    assert huey.commands.fsck() == {"an open batch that no worker would close": 1}
+    unheard(huey, batch_id, 16)
+    huey.lease.sweep()
+    assert huey.reads.batch(batch_id).closed_at is not None
 
 
 def test_the_same_batch_once_more_adds_nothing_twice(huey: JobHuey, jobs: Jobs) -> None:

@@ -93,10 +93,10 @@ def test_a_callback_that_a_flush_brought_is_not_flushed_with_it(huey: JobHuey, s
 def test_a_batch_that_lost_all_while_it_was_made_calls_nothing_back(
     huey: JobHuey, shop: Shop
 ) -> None:
-    huey._open("slow", 1, shop.done.s(), "", "")
-    statuses = huey.add_to_batch([shop.sold.s("well", 0)], "slow")
+    huey.open_batch(batch_id="slow", callback=shop.done.s())
+    huey.enqueue_many([shop.sold.s("well", 0)], batch="slow")
     huey.storage.flush_queue()
-    huey._seal("slow", statuses)
+    huey.close_batch("slow")
     with pytest.raises(UnknownBatch):
         huey.reads.batch("slow")
     assert run_all(huey) == shop.called == []

@@ -126,6 +126,12 @@ function CHECKS.unique(key)
   if not holder or (job and job.u == key) then return end
   wrong('a unique key held by no live job', key, function() redis.call('DEL', K.unique..key) end)
 end
+function CHECKS.batch(batch)
+  local key = K.batch..batch
+  if redis.call('HEXISTS', key, 'made') == 0 or redis.call('HEXISTS', key, 'sealed') == 1
+      or redis.call('ZSCORE', K.adding, batch) then return end
+  wrong('an open batch that no worker would close', batch, function() redis.call('ZADD', K.adding, CLOCK, batch) end)
+end
 function CHECKS.held(proc)
   local held = redis.call('HGETALL', K.held..proc)
   for i = 1, #held, 2 do

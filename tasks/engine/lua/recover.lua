@@ -1,6 +1,7 @@
 --[[
 recover: a dead process's jobs -> waiting, or failed at the third death. Two passes: a process seen
-expired becomes suspect, and is dead when it is still expired after a grace period.
+expired becomes suspect, and is dead when it is still expired after a grace period. And a batch whose
+maker was not heard of for a quarter of an hour is closed.
 
 Called by  leases.sweep
 ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
@@ -8,7 +9,8 @@ ARGV 2     JSON     {ttl_ms, grace_ms, quiet_ms (a longer silence of all sweeps 
                     most_deaths, limit, died {process a parent saw die: how}, text of the last failure,
                     err as lib/commit takes it}
 Returns    {{job id, outcome: waiting, failed or cancelled}, ...}
-Touches    jobs held by processes whose lease ended; what was recovered is kept a day with each
+Touches    jobs held by processes whose lease ended; what was recovered is kept a day with each; at most
+           20 batches
 Cost       O(limit * log m)
 ]]
 --@include lib/commit
@@ -74,4 +76,5 @@ for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '-inf', CLOCK, 'LIMIT
     redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', num(CLOCK_MS - 86400000))
   end
 end
+close_unheard_batches()
 return answers

@@ -19,7 +19,18 @@ STEP_EACH_MS = 2_000
 ROUND_EACH_MS = 600_000
 RECOUNTED_AT_ONCE = 30
 KEYS = frozenset(
-    {"job", "final", "envelope", "progress", "attempts", "logs", "touched", "unique", "held"}
+    {
+        "job",
+        "final",
+        "envelope",
+        "progress",
+        "attempts",
+        "logs",
+        "touched",
+        "unique",
+        "held",
+        "batch",
+    }
 )
 SETS = frozenset({"state", "waiting", "parked", "due", "handoff", "index", "found"})
 

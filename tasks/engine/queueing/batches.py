@@ -7,21 +7,23 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from huey.api import Task
+from huey.api import Result, Task
 
 from tasks.engine import rows
+from tasks.engine.current import RUNNING
 from tasks.engine.errors import EngineError, UnknownBatch
 from tasks.engine.ids import FOREIGN, new_id
 from tasks.engine.queueing.enqueueing import Enqueueing
 from tasks.engine.records import FINAL, Batch, State
 from tasks.engine.storage import JobStorage
 
-OURS = ("new", "again", "same")  # of what `add` answers: the job is a member
 MOST_LISTED = 500
 
 
 class Batching(Enqueueing):
     """The batch part of JobHuey."""
+
+    _opened_at_once: dict[str, Task | None]  # of immediate mode: id -> callback
 
     def batch(self, tasks: Sequence[Task], *, callback: Task | None = None, name: str = "",
               by: str = "", batch_id: str | None = None) -> str:  # fmt: skip
@@ -33,47 +35,83 @@ class Batching(Enqueueing):
             batch_id: the same id and the same tasks once more (after Unreachable) add nothing twice.
         Returns: the batch's id. Raises: as `enqueue_many`; EngineError for an id that is none.
         """
+        batch_id = self._open(batch_id, len(tasks), callback, name, by)
+        self._add_members(tasks, batch_id)
+        self.close_batch(batch_id)
+        return batch_id
+
+    def open_batch(self, *, callback: Task | None = None, name: str = "", by: str = "",
+                   batch_id: str | None = None) -> str:  # fmt: skip
+        """Open a batch for jobs that come by `enqueue_many(tasks, batch=...)`, in as many calls as it takes.
+
+        `close_batch` says that all came; where that fails to come, a worker closes the batch 15
+        minutes after the last job, unless the job that opened it still runs.
+        Args and return value: as of `batch`.
+        """
+        return self._open(batch_id, 0, callback, name, by)
+
+    def close_batch(self, batch_id: str) -> None:
+        """Say that all jobs of a batch were added: it ends, and calls back, when they have ended."""
+        if self._immediate:
+            if callback := self._opened_at_once.pop(batch_id, None):
+                self.enqueue(callback)
+            return
+        self.storage.repeat("batch", 0, "seal", batch_id, "", "")
+
+    def _open(
+        self, batch_id: str | None, total: int, callback: Task | None, name: str, by: str
+    ) -> str:
         batch_id = batch_id or new_id()
         if not FOREIGN.match(batch_id):
             raise EngineError(
                 f"the batch id {batch_id!r} is refused: 1 to 64 of letters, digits and _.:-"
             )
-        if self._immediate:
-            return self._at_once(tasks, callback, batch_id)
-        self._open(batch_id, len(tasks), callback, name, by)
-        self._seal(batch_id, self.add_to_batch(tasks, batch_id))
-        return batch_id
-
-    def _seal(self, batch_id: str, statuses: Sequence[str]) -> None:
-        """Say that all jobs of a batch were added, and what `add` answered for each."""
-        total = sum(status in OURS for status in statuses)
-        self.storage.repeat("batch", 0, "seal", batch_id, json.dumps({"total": total}), "")
-
-    def _at_once(self, tasks: Sequence[Task], callback: Task | None, batch_id: str) -> str:
-        for task in tasks:
-            self.enqueue(task)
-        if callback is not None:
-            self.enqueue(_told(callback, batch_id))
-        return batch_id
-
-    def _open(self, batch_id: str, total: int, callback: Task | None, name: str, by: str) -> None:
-        ask: dict[str, Any] = {"name": name[:200], "by": by[:200], "total": total}
-        envelope = b""
         if callback is not None:
             callback = _told(callback, batch_id)
+        if self._immediate:
+            self._opened_at_once[batch_id] = callback
+            return batch_id
+        running = RUNNING.get()
+        ask: dict[str, Any] = {"name": name[:200], "by": by[:200], "total": total,
+                               "maker": running.id if running else ""}  # fmt: skip
+        envelope = b""
+        if callback is not None:
             callback.id = f"batch:{batch_id}"[:64]
             ask["cb"], envelope = self.spec_of(callback), self.serialize_task(callback)
         self.storage.repeat("batch", 0, "open", batch_id, json.dumps(ask), envelope)
+        return batch_id
 
-    def add_to_batch(self, tasks: Sequence[Task], batch_id: str) -> list[str]:
-        """Queue jobs as members of an open batch. Returns: what `add` answered for each."""
-        rows_ = [self._row_of(task) for task in tasks]
-        for spec, _ in rows_:
+    def enqueue_many(self, tasks: Sequence[Task], *, batch: str = "") -> list[Result]:
+        """Queue many jobs in few calls. Raises as `enqueue`; on Unreachable some may be queued.
+
+        Args:
+            batch: an open batch that the jobs become members of; the same ids once more add nothing
+                twice, so after Unreachable the call is made again.
+        Raises also: UnknownBatch; EngineError where the batch was closed.
+        """
+        if not batch:
+            return super().enqueue_many(tasks)
+        if not self._immediate:
+            self._refuse_closed(batch)
+        return self._add_members(tasks, batch)
+
+    def _add_members(self, tasks: Sequence[Task], batch_id: str) -> list[Result]:
+        if self._immediate:
+            return super().enqueue_many(tasks)
+        members = [self._row_of(task) for task in tasks]
+        for spec, _ in members:
             spec["bt"], spec["rq"] = batch_id, batch_id
-        answers = self.storage.add(rows_)
-        for task, (status, job_id) in zip(tasks, answers, strict=True):
-            self._added(task, status, job_id)
-        return [status for status, _ in answers]
+        return self._add_rows(tasks, members)
+
+    def _refuse_closed(self, batch_id: str) -> None:
+        key = self.storage.keys.of("batch", batch_id)
+        made, sealed, closed, ended = self.storage.call(
+            "HMGET", key, "made", "sealed", "closed", "ended"
+        )
+        if not made:
+            raise UnknownBatch(f"there is no batch {batch_id}: it never was, or 30 days are over")
+        if ended or (sealed and not closed):
+            raise EngineError(f"the batch {batch_id} was closed: no job can be added to it")
 
 
 def _told(callback: Task, batch_id: str) -> Task:
@@ -112,8 +150,8 @@ def _batch(batch_id: str, found: Mapping[str, str]) -> Batch:
     made = rows.instant(found.get("made")) or rows.micros(0)
     return Batch(
         id=batch_id, name=found.get("name", ""), by=found.get("by", ""),
-        total=int(found.get("total", 0)) - int(found.get("gone", 0)),
-        counts=counts, created_at=made, sealed="sealed" in found, callback=found.get("task", ""),
+        total=max(int(found.get("total", 0)) - int(found.get("gone", 0)), sum(counts.values())),
+        counts=counts, created_at=made, sealed="sealed" in found, closed_at=rows.instant(found.get("closed")), callback=found.get("task", ""),
         callback_job=found.get("job"), finished_at=rows.instant(found.get("ended")),
     )  # fmt: skip
 

@@ -131,8 +131,11 @@ class Enqueueing(Registering):
         """Queue many jobs in few calls. Raises as `enqueue`; on Unreachable some may be queued."""
         if self._immediate:
             return [self.enqueue(task) for task in tasks]
-        answers = self.storage.add([self._row_of(task) for task in tasks])
-        for task, (status, job_id) in zip(tasks, answers, strict=True):
+        return self._add_rows(tasks, [self._row_of(task) for task in tasks])
+
+    def _add_rows(self, tasks: Sequence[Task], rows: Sequence[tuple[dict[str, Any], bytes]]) -> list[Result]:  # fmt: skip
+        """Queue jobs of which `_row_of` is known, 200 to a script."""
+        for task, (status, job_id) in zip(tasks, self.storage.add(rows), strict=True):
             self._added(task, status, job_id)
         return [Result(self, task) for task in tasks]
 

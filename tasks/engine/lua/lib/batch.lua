@@ -1,11 +1,12 @@
 --[[
-batch: jobs added together, in b:<id>: name, by, made ms, total, gone (of those, forgotten by a flush),
-sealed (all were added), the seven states (how many members stand in each), cb and ce (spec and envelope
-of the callback), job (its id), ended ms. The callback is added by the script that ends the last member,
-once.
+batch: jobs added together, in b:<id>: name, by, made ms, maker (the job that adds them), total (as
+planned, until it is sealed), gone (of those, forgotten by a flush), sealed (all were added), closed (ms;
+sealed since nothing was heard of the maker), the seven states (how many members stand in each), cb and
+ce (spec and envelope of the callback), job (its id), ended ms. The callback is added by the script that
+ends the last member, once. `adding` has those that are not sealed, by when their maker was last heard of.
 ]]
 --@include lib/counts
-local BATCH_KEPT_MS = 2592000000
+local BATCH_KEPT_MS, UNHEARD_MS, CLOSED_AT_ONCE = 2592000000, 900000, 20
 local add_callback -- lib/insert puts itself here: a script that ends jobs includes it
 local function in_batch(job, state, by)
   local key = K.batch..job.bt
@@ -19,6 +20,7 @@ local function end_batch(bid)
   if now[9] and tonumber(now[9]) >= tonumber(now[1]) then
     redis.call('DEL', key)
     redis.call('ZREM', K.batches, bid)
+    redis.call('ZREM', K.adding, bid)
     return
   end
   if now[3] then return end
@@ -33,4 +35,34 @@ local function leave_batch(bid)
   if redis.call('EXISTS', K.batch..bid) == 0 then return end
   redis.call('HINCRBY', K.batch..bid, 'gone', 1)
   end_batch(bid)
+end
+local STATES_OF_BATCH = {'scheduled', 'waiting', 'active', 'retrying', 'completed', 'failed', 'cancelled', 'gone'}
+-- No more jobs come: as many as are there is how many it has.
+local function seal_batch(bid)
+  local key, total = K.batch..bid, 0
+  redis.call('ZREM', K.adding, bid)
+  if redis.call('EXISTS', key) == 0 then return 0 end
+  for _, n in ipairs(redis.call('HMGET', key, unpack(STATES_OF_BATCH))) do total = total + tonumber(n or '0') end
+  redis.call('HSET', key, 'total', num(total), 'sealed', '1')
+  end_batch(bid)
+  return 1
+end
+-- A job was added. A batch that was closed too early is open again, unless it has ended.
+local function hear_batch(bid)
+  local now = redis.call('HMGET', K.batch..bid, 'made', 'sealed', 'closed', 'ended')
+  if not now[1] or now[4] or (now[2] and not now[3]) then return end
+  if now[3] then redis.call('HDEL', K.batch..bid, 'sealed', 'closed') end
+  redis.call('ZADD', K.adding, CLOCK, bid)
+end
+-- Close batches whose maker adds no more and is no job that runs.
+local function close_unheard_batches()
+  local before = num(CLOCK_MS - UNHEARD_MS)
+  for _, bid in ipairs(redis.call('ZRANGEBYSCORE', K.adding, '-inf', before, 'LIMIT', 0, CLOSED_AT_ONCE)) do
+    local maker = redis.call('HGET', K.batch..bid, 'maker')
+    if maker and redis.call('HGET', K.job..maker, 's') == 'active' then
+      redis.call('ZADD', K.adding, CLOCK, bid)
+    elseif seal_batch(bid) == 1 and redis.call('EXISTS', K.batch..bid) == 1 then
+      redis.call('HSET', K.batch..bid, 'closed', CLOCK)
+    end
+  end
 end
