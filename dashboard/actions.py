@@ -356,7 +356,8 @@ def _save_view(ask: Ask) -> Result:
     text = str(ask.params.get("query", ""))
     if not ask.target or not query.parse(text):
         raise Refused("A view needs a name and a search")
-    refused = saved.save(ask.target, text, ask.actor.name)
+    shown = str(ask.params.get("columns", ""))
+    refused = saved.save(ask.target, text, shown, ask.actor.name)
     if refused:
         raise Refused(f"Not kept: {refused}")
     return Result(message=f"View {ask.target} is kept")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from flask import request
 
@@ -46,10 +47,28 @@ def read(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(column.name for column in COLUMNS if column.name in given)
 
 
+def named() -> str:
+    """Return the columns that this address names, as it should have named them; "" where it names none."""
+    text = request.args.get(COOKIE, "")
+    return ".".join(read(text.split("."))) if text else ""
+
+
 def chosen() -> tuple[str, ...]:
-    """Return the columns of this browser's cookie, else the usual ones."""
-    text = request.cookies.get(COOKIE)
+    """Return the columns of this address, else of this browser's cookie, else the usual ones."""
+    text = named() or request.cookies.get(COOKIE)
     return USUAL if text is None else read(text.split("."))
+
+
+def kept() -> str:
+    """Return the chosen columns as an address names them; "" for the usual ones."""
+    return "" if chosen() == USUAL else ".".join(chosen())
+
+
+def within(address: str, names: str) -> str:
+    """Return an address of ours that names these columns, or none."""
+    parts = urlsplit(address)
+    kept = [(name, value) for name, value in parse_qsl(parts.query) if name != COOKIE]
+    return parts._replace(query=urlencode([*kept, *([(COOKIE, names)] if names else [])])).geturl()
 
 
 def shown(wanted: JobFilter | None = None) -> Sequence[Column]:

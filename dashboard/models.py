@@ -85,13 +85,17 @@ class IdempotencyKey(Base):
 
 
 class SavedView(Base):
-    """A search of the job table with a name, for everybody; `owner` is who may change it."""
+    """A search of the job table with a name, for everybody; `owner` is who may change it.
+
+    `columns` are those of its table, as an address names them; empty for each browser's own.
+    """
 
     __tablename__ = "saved_views"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(80), unique=True)
     query: Mapped[str] = mapped_column(Text)
+    columns: Mapped[str] = mapped_column(String(200), default="", server_default="")
     owner: Mapped[str] = mapped_column(String(340))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
 

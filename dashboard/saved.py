@@ -18,7 +18,7 @@ def views() -> Sequence[SavedView]:
         return list(db.scalars(select(SavedView).order_by(SavedView.name)))
 
 
-def save(name: str, text: str, owner: str) -> str:
+def save(name: str, text: str, columns: str, owner: str) -> str:
     """Keep a view, in place of one of the same name and owner. Returns: why not, or ""."""
     with session() as db:
         known = db.scalars(select(SavedView)).all()
@@ -28,9 +28,9 @@ def save(name: str, text: str, owner: str) -> str:
         if same is None and len(known) >= MOST:
             return f"there are {MOST} views already; delete one first"
         if same is None:
-            db.add(SavedView(name=name, query=text, owner=owner))
+            db.add(SavedView(name=name, query=text, columns=columns, owner=owner))
         else:
-            same.query = text
+            same.query, same.columns = text, columns
     return ""
 
 

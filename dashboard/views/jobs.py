@@ -62,7 +62,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
         typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
         address=partial(arrows.address, text=arrows.search()), columns=columns.shown(wanted),
-        all_columns=columns.COLUMNS, chosen=columns.chosen(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
+        all_columns=columns.COLUMNS, chosen=columns.chosen(), kept_columns=columns.kept(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
     )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def _fresh(wanted: JobFilter) -> Any:
 
 def _jump(text: str) -> str | None:
     """Return where a search for an id or an address leads at once."""
-    if not text or len(request.args) > 1:
+    if not text or set(request.args) - {"q", columns.COOKIE}:
         return None
     if "@" in text and not set(' :,"*') & set(text):
         with reading() as db:
@@ -135,8 +135,13 @@ def suggest() -> Any:
 def save_view() -> Any:
     """Keep this search under a name, for everybody."""
     text, name = request.form.get("query", ""), request.form.get("name", "").strip()
+    shown = ".".join(columns.read(request.form.get("columns", "").split(".")))
     try:
-        say(actions.run(_huey(), auth.actor(), "save_view", name[:80], query=text).message)
+        say(
+            actions.run(
+                _huey(), auth.actor(), "save_view", name[:80], query=text, columns=shown
+            ).message
+        )
     except (actions.Refused, query.QueryError) as exc:
         say(str(exc), "bad")
     return redirect(local_path(request.form.get("next") or url_for("jobs.table")), 303)
@@ -187,12 +192,14 @@ def search_all() -> Any:
 
 @bp.post("/jobs/columns")
 def choose_columns() -> Any:
-    """Keep in a cookie which columns a job table has."""
-    response = redirect(local_path(request.form.get("next") or url_for("jobs.table")), 303)
+    """Say in the address which columns a job table has, and keep them in a cookie for other searches."""
+    back = local_path(request.form.get("next") or url_for("jobs.table"))
     if request.form.get("usual"):
+        response = redirect(columns.within(back, ""), 303)
         response.delete_cookie(columns.COOKIE)
         return response
     names = ".".join(columns.read(request.form.getlist("column")))
+    response = redirect(columns.within(back, names), 303)
     response.set_cookie(columns.COOKIE, names, max_age=365 * 86400, samesite="Lax", httponly=True,
                         secure=current_app.config["SESSION_COOKIE_SECURE"])  # fmt: skip
     return response

@@ -154,13 +154,46 @@ def test_columns_are_chosen_by_a_form_and_kept_in_the_browser(admin: Browser, jo
     page = admin.get("/jobs").text
     assert "Priority</th>" not in page
     chosen = {"column": ["priority", "queue", "nonsense"], "next": "/jobs?status=failed"}
-    assert admin.post("/jobs/columns", chosen).location == "/jobs?status=failed"
+    there = admin.post("/jobs/columns", chosen).location
+    assert there == "/jobs?status=failed&columns=queue.priority"
     page = admin.get("/jobs").text
-    heads = re.findall(r'<th scope="col"[^>]*>\s*([^<]+)</th>', page)
-    assert heads == ["Task", "Queue", "Priority", "Changed"]
+    assert heads(page) == ["Task", "Queue", "Priority", "Changed"]
     assert "Queue</th>" not in admin.get("/jobs?queue=maintenance").text
-    admin.post("/jobs/columns", {"usual": "1"})
+    again = {"usual": "1", "next": f"{there}&q=x"}
+    assert admin.post("/jobs/columns", again).location == "/jobs?status=failed&q=x"
     assert "Arguments</th>" in admin.get("/jobs").text
+
+
+def heads(page: str) -> list[str]:
+    return re.findall(r'<th scope="col"[^>]*>\s*([^<]+)</th>', page)
+
+
+def test_columns_stand_in_the_address_and_stay_while_the_search_changes(
+    admin: Browser, jobs: Any
+) -> None:
+    here = "/jobs?q=-state:active&columns=id.tags.nonsense"
+    page = admin.get(here).text
+    assert heads(page) == ["Task", "Id", "Tags", "Changed"]
+    assert 'href="/jobs?q=-state%3Aactive&amp;columns=id.tags.nonsense&amp;status=failed"' in page
+    assert '<input type="hidden" name="columns" value="id.tags.nonsense">' in page
+    assert "Arguments" in heads(admin.get("/jobs").text)  # of this browser, which chose none
+    assert "Arguments" in heads(admin.get("/jobs?columns=nonsense").text)
+
+
+def test_a_saved_view_brings_its_columns_along(enter: Callable[[str], Browser], jobs: Any) -> None:
+    mine, theirs = enter("viewer"), enter("operator")
+    mine.post("/jobs/columns", {"column": ["id", "worker"]})
+    page = mine.get("/jobs?q=-state:active").text
+    kept = re.search(r'name="columns" value="([^"]+)">\n<label[^>]+view-name', page)
+    assert kept
+    mine.post("/jobs/views", {"name": "Bad", "query": "-state:active", "columns": kept[1]})
+    link = re.search(r'href="(/jobs\?q=[^"]+columns=[^"]+)"', theirs.get("/jobs").text)
+    assert link
+    page = theirs.get(link[1].replace("&amp;", "&")).text
+    assert heads(page) == ["Task", "Id", "Worker", "Changed"]
+    mine.post("/jobs/columns", {"usual": "1"})
+    mine.post("/jobs/views", {"name": "Bad", "query": "-state:active", "columns": ""})
+    assert "columns=" not in theirs.get("/jobs").text
 
 
 @pytest.mark.browser
