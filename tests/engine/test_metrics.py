@@ -52,6 +52,17 @@ def test_jobs_that_stand_are_counted_by_queue_task_and_state(huey: JobHuey) -> N
     assert standing(huey) == {}
 
 
+def test_a_job_that_is_moved_is_new_in_no_queue_twice(huey: JobHuey) -> None:
+    states = States(huey)
+    ids = [states.make(state) for state in (State.WAITING, State.SCHEDULED, State.RETRYING)]
+    huey.commands.move(ids, queue="email")
+    later_ms = huey.reads.now_ms() + 60_000
+    seen = {queue: huey.reads.measured(3600, queues=(queue,), now_ms=later_ms) for queue in huey.reads.names()}  # fmt: skip
+    assert {queue: found.enqueued for queue, found in seen.items()} == {"default": 3, "email": 0}
+    assert seen["email"].ready == 1, "the waiting one begins to wait there"
+    assert huey.reads.measured(3600, now_ms=later_ms).enqueued == 3
+
+
 def test_a_flush_is_forgotten_minutes_and_all(huey: JobHuey) -> None:
     States(huey).make(State.COMPLETED)
     later_ms = huey.reads.now_ms() + 120_000  # the minute is over, so it is read once and kept

@@ -52,7 +52,7 @@ class Engine(Adding, Taking, Ending, Living, Operating, Failing):
                 sums[name.rpartition("|")[2][0]] += int(many)
         for letter, state in zip("cfx", keyspace.FINAL, strict=True):
             assert sums[letter] == self.model.ends[state], state
-        assert sums["n"] + sums["l"] == self.model.added - self.model.revived + self.model.moved
+        assert sums["n"] + sums["l"] == self.model.added - self.model.revived
         standing: Counter[tuple[str, str]] = Counter()
         for name, many in space.one("counts").items():
             queue, _, state = name.split("|")

@@ -90,7 +90,6 @@ class Model:
     ends: Counter[str] = field(default_factory=Counter)
     added: int = 0
     revived: int = 0
-    moved: int = 0
     order: int = 0
 
 

@@ -96,7 +96,7 @@ function ACTS.move(id, options)
   if job.q == options.queue then return {0, job.s, 'it is in '..job.q..' already'} end
   local state, ready = job.s, job.ra
   leave(id, job)
-  job.q, job.s = options.queue, nil
+  job.q, job.s, job.came = options.queue, nil, true
   redis.call('HSET', K.job..id, 'q', job.q)
   redis.call('SADD', K.queues, job.q)
   if state ~= 'waiting' then

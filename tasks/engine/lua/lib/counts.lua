@@ -2,8 +2,8 @@
 counts: what a script changes, summed in memory and written once when it ends (scripts.py appends
 `write_counts()` to each script that includes this), so a call that finishes many jobs of a task
 writes a handful of fields. AT_END: what else is done once, first.
-Minute fields are queue|task|what; what is n (new and ready), l (new, for later), a (ready again),
-  w<bucket> (taken, how long it waited), p<bucket> (ready to finished, task left empty), d (its worker
+Minute fields are queue|task|what; what is n (new and ready), l (new, for later), a (ready again, or
+  come from another queue), w<bucket> (taken, how long it waited), p<bucket> (ready to finished, task left empty), d (its worker
   died), and of an attempt or end c completed, f failed, x cancelled, r retried, each with the bucket
   of its run where one ran. Standing fields are queue|task|state: the jobs in that state now.
 ]]

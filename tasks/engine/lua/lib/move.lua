@@ -110,9 +110,9 @@ local function move(id, job, to)
   if RESTS[to] then each_found(job, function(key) put(key, us, id) end) end
   return us
 end
--- Put a job among the waiting; its figures are the caller's to write: s, ra and sc.
+-- Put a job among the waiting (`came`: from another queue); its figures are the caller's to write: s, ra and sc.
 local function line_up(id, job)
-  count(job, job.s and 'a' or 'n')
+  count(job, (job.s or job.came) and 'a' or 'n')
   move(id, job, 'waiting')
   job.sc = job.sc or num((100 - (job.p or 0)) * 1099511627776 + next_seq())
   job.ra = CLOCK
@@ -127,7 +127,7 @@ local function to_waiting(id, job)
 end
 -- Put a job among those for later; its figures are the caller's to write: s, d, and no sc.
 local function put_off(id, job, state, due_ms)
-  if not job.s then count(job, 'l') end
+  if not (job.s or job.came) then count(job, 'l') end
   move(id, job, state)
   job.sc, job.d = nil, num(due_ms)
   put(K.due, job.d, id)
