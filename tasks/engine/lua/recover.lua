@@ -1,17 +1,18 @@
 --[[
 recover: a dead process's jobs -> waiting, or failed at the third death. Two passes: a process seen
 expired becomes suspect, and is dead when it is still expired after a grace period. And a batch whose
-maker was not heard of for a quarter of an hour is closed.
+maker was not heard of for a quarter of an hour is closed; and where a job could start and nobody is
+called, somebody is.
 
 Called by  leases.sweep
 ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
 ARGV 2     JSON     {ttl_ms, grace_ms, quiet_ms (a longer silence of all sweeps starts with a pause),
-                    most_deaths, limit, died {process a parent saw die: how}, text of the last failure,
-                    err as lib/commit takes it}
+                    most_deaths, limit, queues (that the caller serves), died {process a parent saw die:
+                    how}, text of the last failure, err as lib/commit takes it}
 Returns    {{job id, outcome: waiting, failed or cancelled}, ...}
 Touches    jobs held by processes whose lease ended; what was recovered is kept a day with each; at most
            20 batches
-Cost       O(limit * log m)
+Cost       O(limit * log m + queues)
 ]]
 --@include lib/commit
 may_exceed_memory()
@@ -76,5 +77,15 @@ for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '-inf', CLOCK, 'LIMIT
     redis.call('ZREMRANGEBYSCORE', K.dead, '-inf', num(CLOCK_MS - 86400000))
   end
 end
+-- A worker may die with the call that it took.
+local UNCALLED_MS = 1000
+local function call_again(queue)
+  if redis.call('EXISTS', K.wake..queue) == 1 then return end
+  local lane = look(queue, 1)
+  if not lane or (lane.limited and not lane_allows(lane)) then return end
+  local ready = redis.call('HGET', K.job..lane.heads[1], 'ra')
+  if ready and CLOCK_MS - ready >= UNCALLED_MS then wake(queue) end
+end
+for _, queue in ipairs(ask.queues) do call_again(queue) end
 close_unheard_batches()
 return answers

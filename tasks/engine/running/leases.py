@@ -160,7 +160,7 @@ class Lease:
         ask = {
             "ttl_ms": int(self.lease_s * 1000), "grace_ms": int(self.lease_s * 500),
             "quiet_ms": int(max(self.beat_s * 5, 5) * 1000),
-            "most_deaths": MOST_DEATHS, "limit": RECOVERED_AT_ONCE, "died": dict(died or {}),
+            "queues": self.storage.served, "most_deaths": MOST_DEATHS, "limit": RECOVERED_AT_ONCE, "died": dict(died or {}),
             "err": ["WorkerDied", "WorkerDied", f"the worker died {MOST_DEATHS} times", ""],
             "text": json.dumps({
                 "type": "WorkerDied", "traceback": "", "fingerprint": "WorkerDied",
