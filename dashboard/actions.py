@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import current_app, g, has_request_context, request
 
-from dashboard import account_acts, alert_acts, query, saved
+from dashboard import account_acts, alert_acts, mail_acts, query, saved
 from dashboard.asking import Ask, Forbidden, Refused, Result
 from dashboard.auth import Actor
 from dashboard.formats import number
@@ -503,7 +503,7 @@ DO: Mapping[str, Callable[[Ask], Result]] = {
     "stop_now": _worker("stop_now", "ends at once"),
     "send_email": _send, "resend": _resend, "suppress": _suppress, "lift": _lift,
     "create_operator": _create_operator, "create_token": _create_token, "revoke_token": _revoke_token,
-    **account_acts.DO, **alert_acts.DO,
+    **account_acts.DO, **alert_acts.DO, **mail_acts.DO,
 }  # fmt: skip
 
 

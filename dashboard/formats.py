@@ -184,7 +184,7 @@ DID = {
     "reschedule": "rescheduled", "set_priority": "changed the priority of", "priority": "changed the priority of",
     "move": "moved", "tag": "tagged", "untag": "untagged", "patch": "changed an argument of", "bulk_patch": "changed many",
     "empty": "emptied", "export": "exported", "search": "searched", "export_audit": "downloaded", "download_export": "downloaded", "undo_operation": "took back",
-    "resend": "sent again", "suppress": "suppressed", "lift": "lifted", "create_operator": "added",
+    "resend": "sent again", "release": "released", "suppress": "suppressed", "lift": "lifted", "create_operator": "added",
     "save_rule": "saved the alert rule", "suggested_rules": "added the suggested alert rules", "delete_rule": "deleted the alert rule",
     "enable_rule": "turned on the alert rule", "disable_rule": "turned off the alert rule", "mute_rule": "muted the alert",
     "unmute_rule": "unmuted the alert", "acknowledge_incident": "acknowledged the alert", "save_channel": "saved the alert channel",

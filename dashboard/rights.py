@@ -108,6 +108,8 @@ ACTIONS: tuple[Action, ...] = (
            effect="ends at once; what runs goes back to waiting", danger=True),
     Action(name="send_email", label="Send", role="operator", scope="email", effect="queues a mail"),
     Action(name="resend", label="Send again", role="operator", scope="email", effect="sends a new copy"),
+    Action(name="release", label="Release", role="operator", scope="email",
+           effect="sends a held mail after all; it may arrive twice"),
     Action(name="suppress", label="Suppress", role="operator", scope="address", effect="stops all mail to the address",
            undo="lift"),
     Action(name="lift", label="Lift", role="operator", scope="address", effect="lets mail go there again",

@@ -282,6 +282,20 @@ class EmailBody(Body):
     priority: Annotated[int, Field(ge=-100, le=100)] | None = None
 
 
+class Release(Body):
+    """Which held mails go after all: ids, or those to an address or of a type."""
+
+    ids: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=500)] | None = None  # fmt: skip
+    to: Annotated[str, Field(max_length=320)] | None = None
+    type: MailType | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Release:
+        if bool(self.ids) == bool(self.to or self.type):
+            raise ValueError("say ids, or to and type")
+        return self
+
+
 class Resend(Body):
     """A new copy, also to a corrected address."""
 

@@ -226,9 +226,44 @@ def reopen(job_id: str) -> None:
             _reopen(mail)
 
 
+class NotHeld(Exception):
+    """The mail is not held, so there is nothing to release."""
+
+
+def release(email_id: int, *, by: str = "") -> Outcome:
+    """Send a held mail after all, under the same Message-ID: the person may get it twice.
+
+    Raises: UnknownJob, NotHeld, Unreachable.
+    """
+    with session() as db:
+        mail = models.get(db, email_id)
+        if mail is None:
+            raise UnknownJob(f"there is no mail {email_id}")
+        if mail.state != "held":
+            raise NotHeld(f"mail {email_id} is {mail.state}, not held")
+        expires_at = mail.expires_at
+        models.decide(db, email_id)
+        _queue_again(mail)
+    try:
+        outcome = huey.commands.retry([mail.job_id], by=by)[0]
+    except Unreachable:
+        _hold_again(email_id, expires_at)
+        raise
+    if not outcome.done:
+        _hold_again(email_id, expires_at)
+    return outcome
+
+
+def _hold_again(email_id: int, expires_at: datetime) -> None:
+    with session() as db:
+        mail = models.get(db, email_id)
+        if mail is not None and mail.state == "queued":
+            mail.state, mail.reason, mail.expires_at = "held", "uncertain", expires_at
+
+
 NOT_AGAIN = {
     "sent": "the mail was already sent; use resend",
-    "held": "the mail is held: its fate is uncertain; resend it as a new one",
+    "held": "the mail is held: its fate is uncertain; release it, or resend it as a new one",
 }
 
 
@@ -237,6 +272,10 @@ def _reopen(mail: models.EmailMessage) -> None:
         raise AlreadySent(NOT_AGAIN[mail.state])
     if mail.state not in models.ENDED:
         return
+    _queue_again(mail)
+
+
+def _queue_again(mail: models.EmailMessage) -> None:
     mail.state, mail.reason = "queued", ""
     lasts = timedelta(seconds=email_type(mail.type).expires_s)
     mail.expires_at = max(mail.expires_at, utcnow() + lasts)
@@ -310,6 +349,6 @@ def preview(type: str, kind: str = "default") -> Rendered:  # noqa: A002
 
 
 __all__ = [
-    "AlreadySent", "Message", "Queued", "Unreachable", "cancel", "cancel_for", "deliver_alert", "deliver_email",
-    "preview", "reopen", "resend", "retry", "send", "status",
+    "AlreadySent", "Message", "NotHeld", "Queued", "Unreachable", "cancel", "cancel_for", "deliver_alert", "deliver_email",
+    "preview", "release", "reopen", "resend", "retry", "send", "status",
 ]  # fmt: skip

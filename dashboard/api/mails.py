@@ -130,6 +130,17 @@ def resend(email_id: int) -> Any:
     return _queued(act("resend", str(email_id), to=given.to).value.job_id)
 
 
+@call("POST", "/api/emails/release", "operator", "Let held mails go after all", body=shapes.Release,
+      status=202)  # fmt: skip
+def release() -> Any:
+    given = body(shapes.Release)
+    with reading() as db:
+        ids = given.ids or mail.held_ids(db, to=given.to, kind=given.type)
+    found = act("release", "held mails", ids=ids).outcomes if ids else ()
+    items = [{"email_id": int(o.id), "released": o.done, "detail": o.detail} for o in found]
+    return jsonify({"matched": len(items), "items": items}), 202
+
+
 @call("GET", "/api/emails/suppressions", "viewer", "Addresses that get no mail")
 def suppressions() -> Any:
     with reading() as db:

@@ -130,6 +130,30 @@ def resend(email_id: int) -> Any:
     return _back(url_for("emails.show", email_id=result.value.email_id))
 
 
+@bp.post("/emails/<int:email_id>/release")
+def release(email_id: int) -> Any:
+    """Send a held mail after all."""
+    try:
+        flash(actions.run(actions.huey(), auth.actor(), "release", str(email_id)).message, "plain")
+    except (actions.Refused, EngineError) as exc:
+        flash(str(exc), "bad")
+    return _back(url_for("emails.show", email_id=email_id))
+
+
+@bp.post("/emails/release")
+def release_all() -> Any:
+    """Send after all what the mail log shows as held."""
+    to, kind = (request.form.get(name, "").strip()[:320] for name in ("to", "type"))
+    with reading() as db:
+        ids = models.held_ids(db, to=to or None, kind=kind or None)
+    try:
+        done = ids and actions.run(actions.huey(), auth.actor(), "release", "held mails", ids=ids)
+        flash(done.message if done else "No mail is held", "plain")
+    except (actions.Refused, EngineError) as exc:
+        flash(str(exc), "bad")
+    return _back(url_for("emails.log", state="held", to=to or None, type=kind or None))
+
+
 @bp.post("/emails/suppressions/<any(suppress, lift):what>")
 def suppress(what: str) -> Any:
     """Suppress an address, or lift it."""
@@ -142,4 +166,16 @@ def suppress(what: str) -> Any:
     return _back(local_path(request.form.get("next") or url_for("emails.suppressions")))
 
 
-declare("viewer", log, show, body, preview, preview_body, suppressions, resend, suppress)
+declare(
+    "viewer",
+    log,
+    show,
+    body,
+    preview,
+    preview_body,
+    suppressions,
+    resend,
+    suppress,
+    release,
+    release_all,
+)

@@ -221,6 +221,20 @@ def in_doubt(db: Session, email_id: int) -> bool:
     return bool(tries) and (tries[-1].phase, tries[-1].outcome) == ("dot", "")
 
 
+def decide(db: Session, email_id: int) -> None:
+    """Note that somebody decided what became of a last attempt in doubt: it is in doubt no longer."""
+    doubtful = (EmailAttempt.email_id == email_id, EmailAttempt.outcome == "")
+    db.execute(update(EmailAttempt).where(*doubtful).values(outcome="uncertain"))
+
+
+def held_ids(
+    db: Session, *, to: str | None = None, kind: str | None = None, limit: int = 500
+) -> list[int]:
+    """Return the held mails that match, the oldest first."""
+    query = _matching(to, "held", kind).with_only_columns(EmailMessage.id)
+    return list(db.scalars(query.order_by(EmailMessage.id).limit(limit)))
+
+
 def attempts(db: Session, email_id: int) -> list[EmailAttempt]:
     """Return a mail's attempts, the first first."""
     return list(

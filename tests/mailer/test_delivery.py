@@ -16,10 +16,10 @@ from scripted_smtp import ScriptedServer
 from waiting import wait_until
 
 from tasks import database as db
-from tasks import outbox
+from tasks import emails, outbox
 from tasks.database import utcnow
 from tasks.domain import Course, Enrollment, Payment, User
-from tasks.engine import LeaseLost, State
+from tasks.engine import LeaseLost, State, Unreachable
 from tasks.mailer import delivery, models
 from tasks.mailer.messages import BY_NAME
 
@@ -340,6 +340,34 @@ def test_a_reminder_that_may_have_arrived_is_held(post: Post, smtp: ScriptedServ
     assert (mail.state, mail.reason, mail.possible_duplicate) == ("held", "uncertain", True)
     assert post.job(queued).error.type == "Uncertain"
     assert smtp.connections == 1
+
+
+def test_a_held_mail_that_is_released_goes_under_its_message_id(
+    post: Post, smtp: ScriptedServer
+) -> None:
+    queued = post.send("payment_reminder")
+    assert isinstance(post.doom(dot=crash), Crash)
+    run_all(post.huey)
+    post.change(queued, expires_at=utcnow() - timedelta(hours=1))
+    assert emails.release(queued.email_id, by="ada").done
+    assert run_all(post.huey) == [queued.job_id]
+    mail = post.mail(queued)
+    assert (mail.state, mail.possible_duplicate) == ("sent", True)
+    assert message_ids(smtp) == [mail.message_id]
+    with pytest.raises(emails.NotHeld, match="is sent, not held"):
+        emails.release(queued.email_id)
+
+
+def test_a_held_mail_stays_held_while_redis_is_away(
+    post: Post, smtp: ScriptedServer, redis_server: Any
+) -> None:
+    smtp.next(dot="drop")
+    queued = post.run("payment_reminder")
+    redis_server.stop()
+    with pytest.raises(Unreachable):
+        emails.release(queued.email_id)
+    mail = post.mail(queued)
+    assert (mail.state, mail.reason) == ("held", "uncertain")
 
 
 def test_any_other_mail_that_may_have_arrived_goes_again_under_its_message_id(
