@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dashboard import formats
@@ -45,6 +45,7 @@ class Chart:
     labels: Sequence[Label] = ()
     grid: Sequence[float] = ()
     points: str = ""
+    paths: Mapping[str, str] = field(default_factory=dict)  # {kind: all of its bars in one}
     summary: str = ""
 
 
@@ -121,26 +122,29 @@ def _times(at: Sequence[datetime], left: float, step: float, y: float) -> list[L
 
 
 def bars(minutes: Sequence[Minute], many: int = 30) -> Chart:
-    """Return the last half hour as small bars, failed on top."""
-    shown = minutes[-many:]
+    """Return the last half hour as small bars, failed on top: one path a kind, for hundreds of rows."""
     height = 24.0
-    top = max([m.completed + m.failed for m in shown] or [1]) or 1
-    rects: list[Rect] = []
-    room = height - 2
-    for n, minute in enumerate(shown):
-        x = n * (BAR + GAP)
-        failed = max(1.5, minute.failed / top * room) if minute.failed else 0.0
-        done = (
-            max(1.0, min(minute.completed / top * room, room - failed)) if minute.completed else 0.0
-        )
-        for y, h, kind in (
-            (height - 1 - done, done, "b"),
-            (height - 1 - done - failed, failed, "f"),
-        ):
-            if h:
-                rects.append(Rect(x, round(y, 1), BAR, round(h, 1), kind))
-    last = shown[-1].completed if shown else 0
-    return Chart(many * (BAR + GAP) - GAP, height, rects, summary=f"{last} finished in this minute")
+    shown = [(m.completed, m.failed) for m in minutes[-many:]]
+    top = max([completed + failed for completed, failed in shown] or [1]) or 1
+    room, step = height - 2, BAR + GAP
+    done_bars, failed_bars = [], []
+    for n, (completed, failed) in enumerate(shown):
+        high = max(1.5, failed / top * room) if failed else 0.0
+        if completed:
+            done = max(1.0, min(completed / top * room, room - high))
+            done_bars.append(_bar(n * step, height - 1 - done, done))
+        else:
+            done = 0.0
+        if failed:
+            failed_bars.append(_bar(n * step, height - 1 - done - high, high))
+    paths = {"b": "".join(done_bars), "f": "".join(failed_bars)}
+    last = shown[-1][0] if shown else 0
+    return Chart(many * step - GAP, height, (), paths={kind: d for kind, d in paths.items() if d},
+                 summary=f"{last} finished in this minute")  # fmt: skip
+
+
+def _bar(x: float, y: float, high: float) -> str:
+    return f"M{x:.0f} {y:.1f}h{BAR:.0f}v{high:.1f}h-{BAR:.0f}z"
 
 
 def line(values: Sequence[float | None], width: float = 72, height: float = 24) -> Chart:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -48,12 +49,31 @@ def test_large_figures_of_an_axis_are_read_in_thousands() -> None:
 )
 def test_bars_stay_inside_their_frame(minutes: list[Minute]) -> None:
     for chart in (charts.throughput(minutes), charts.bars(minutes)):
-        for rect in chart.rects:
-            assert rect.x >= 0
-            assert rect.x + rect.w <= chart.width + 0.1
-            assert rect.y >= 0
-            assert rect.y + rect.h <= chart.height + 0.1
-            assert rect.h > 0
+        shown = [(r.x, r.y, r.w, r.h) for r in chart.rects]
+        shown += [bar for path in chart.paths.values() for bar in drawn(path)]
+        for x, y, w, h in shown:
+            assert x >= 0
+            assert x + w <= chart.width + 0.1
+            assert y >= 0
+            assert y + h <= chart.height + 0.1
+            assert h > 0
+
+
+def drawn(path: str) -> list[tuple[float, ...]]:
+    """Return (x, y, width, height) of each bar of a path."""
+    found = [re.findall(r"-?[\d.]+", bar) for bar in path.split("z") if bar]
+    return [tuple(float(number) for number in bar[:4]) for bar in found]
+
+
+def test_small_bars_are_one_path_for_what_ended_well_and_one_for_what_failed() -> None:
+    chart = charts.bars(hour(completed=[0, 10, 5], failed=[0, 0, 5]))
+    done, failed = drawn(chart.paths["b"]), drawn(chart.paths["f"])
+    assert len(done) == 20
+    assert len(failed) == 10
+    assert done[:2] == [(4, 1, 3, 22), (8, 12, 3, 11)]
+    assert failed[0] == (8, 1, 3, 11)  # on top of what ended well
+    assert charts.bars(hour()).paths == {}
+    assert charts.bars([]).paths == {}
 
 
 def test_a_single_failure_among_many_is_seen() -> None:

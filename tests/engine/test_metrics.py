@@ -302,3 +302,14 @@ def test_a_queue_that_appears_later_has_the_minutes_that_were_told_before(huey: 
     after = huey.reads.minutes_by_queue(5)
     assert len(after["later"]) == len(after[""]) == 5
     assert {minute.queue for minute in after["later"]} == {"later"}
+
+
+def test_rates_are_told_once_for_the_same_minutes_and_anew_for_the_next(huey: JobHuey) -> None:
+    put(huey, NOON_MS, email__send__w3=6, email__send__n=6)
+    at = NOON_MS + MINUTE_MS + 30_000
+    told = huey.reads.rates(at)
+    assert told["email"].out == 6
+    assert huey.reads.rates(at + 1000) is told
+    put(huey, NOON_MS + MINUTE_MS, email__send__w3=2)
+    after = huey.reads.rates(at + MINUTE_MS)
+    assert (after["email"].newest.taken, after["email"].out) == (2, 4)

@@ -56,6 +56,7 @@ class Measuring:
     buckets: Buckets
     chosen: Chosen
     _told: Mapping[int, Told] = MappingProxyType({})
+    _rated: tuple[Mapping[int, Sums], Mapping[str, Rate]] = ({}, {})
 
     def now_ms(self) -> int:
         """Return Redis's clock, Unix milliseconds."""
@@ -210,10 +211,17 @@ class Measuring:
         mean = found.mean_ms(what)
         return None if mean is None else (found.observed[f"{what}:n"], mean)
 
-    def rates(self, now_ms: int) -> dict[str, Rate]:
-        """Return each queue's jobs a minute, over up to five whole minutes."""
+    def rates(self, now_ms: int) -> Mapping[str, Rate]:
+        """Return each queue's jobs a minute, over up to five whole minutes; told once for these."""
         last = now_ms // 60000
         read = self.buckets.read(MINUTE, range(last - RATE_MINUTES, last), now_ms)
+        rated, rates = self._rated
+        if list(rated) != list(read) or any(rated[n] is not sums for n, sums in read.items()):
+            self._rated = _, rates = read, self._rates(read)
+        return rates
+
+    def _rates(self, read: Mapping[int, Sums]) -> dict[str, Rate]:
+        last = max(read) + 1
         busy = [stamp for stamp, sums in read.items() if any(queue for queue, _ in sums)]
         whole = max(1, last - busy[0]) if busy else 1
         sums: Sums = {}
