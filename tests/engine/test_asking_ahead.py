@@ -111,3 +111,13 @@ def test_a_slot_that_takes_longer_than_known_leaves_the_rest_to_another(
     ended.set()
     for one in slots:
         one.join()
+
+
+@pytest.mark.parametrize(("ahead", "wanted"), [(True, 1), (False, 4)])
+def test_beside_quick_jobs_one_starts_at_once_unless_none_is_taken_ahead(
+    held_long: None, slot: JobHuey, ahead: bool, wanted: int
+) -> None:
+    slot.dispatch.ahead = ahead
+    add(slot, 1)
+    slot.execute(slot.dequeue())
+    assert slot.dispatch._plan(4)["want"] == wanted

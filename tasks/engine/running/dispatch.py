@@ -107,7 +107,7 @@ class Dispatch:
             self._finished.append(outcome)
             if outcome.task:
                 self.pace.note(outcome.task, outcome.ran_s)
-                self._alone = self.pace.alone(outcome.task)
+                self._alone = self.ahead and self.pace.alone(outcome.task)
 
     def flush(self) -> None:
         """Commit what is finished, taking no job. Raises Unreachable; then all of it is kept."""
@@ -208,7 +208,7 @@ class Dispatch:
 
     def _leave_to_another(self, job: Handed) -> None:
         """Wake another slot for what is left here, at once or where this job takes longer than known."""
-        if self.pace.alone(job.task) and not self._resting:
+        if self.ahead and self.pace.alone(job.task) and not self._resting:
             self._owed = True
         else:
             self._turn.notify()
