@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +15,7 @@ from tasks import database as db
 from tasks import outbox
 from tasks.alerts import rules
 from tasks.alerts.models import AlertChannel, AlertIncident, AlertNotice, AlertRule
-from tasks.engine import JobHuey
+from tasks.engine import JobHuey, Permanent
 
 
 @dataclass
@@ -74,3 +76,23 @@ def deliver(huey: JobHuey) -> list[str]:
     """Run what waits: the jobs of notices. Returns: their ids."""
     assert outbox.settle(PATIENCE_S)
     return run_all(huey)
+
+
+@contextlib.contextmanager
+def ending(huey: JobHuey) -> Iterator[Callable[..., None]]:
+    """Run jobs of a task that end as told: `ends(failed=2, well=1)`."""
+
+    @huey.task(name="alerts.ends", queue="sync")
+    def ends(how: str) -> str:
+        if how == "failed":
+            raise Permanent("the door is locked")
+        return how
+
+    def run(**many: int) -> None:
+        for how, n in many.items():
+            for _ in range(n):
+                ends(how)
+        run_all(huey)
+
+    yield run
+    huey._registry.unregister(ends.task_class)

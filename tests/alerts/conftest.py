@@ -8,11 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from alerting import Hook
-from driving import run_all
+from alerting import Hook, ending
 
 from tasks import settings
-from tasks.engine import JobHuey, Permanent
+from tasks.engine import JobHuey
 
 
 @pytest.fixture
@@ -25,22 +24,8 @@ def huey(platform_huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> JobHuey:
 
 @pytest.fixture
 def ends(huey: JobHuey) -> Iterator[Callable[..., None]]:
-    """Run jobs of a task that end as told: `ends(failed=2, well=1)`."""
-
-    @huey.task(name="alerts.ends", queue="sync")
-    def ends(how: str) -> str:
-        if how == "failed":
-            raise Permanent("the door is locked")
-        return how
-
-    def run(**many: int) -> None:
-        for how, n in many.items():
-            for _ in range(n):
-                ends(how)
-        run_all(huey)
-
-    yield run
-    huey._registry.unregister(ends.task_class)
+    with ending(huey) as run:
+        yield run
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from driving import run_all
+from driving import fire_due, run_all
 
 from tasks import database as db
 from tasks import kpis
@@ -17,7 +17,6 @@ from tasks.alerts.measures import BY_NAME, MEASURES, Now, Seen
 from tasks.alerts.rules import BadRule, RuleIn, check_target
 from tasks.database import utcnow
 from tasks.engine import JobHuey
-from tasks.engine.ticking.periodic import fire_due
 from tasks.mailer.models import EmailMessage
 
 SYNC = "queue:sync"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alerting import make_mail, make_rule
 from axe_playwright_python.base import AXE_SCRIPT
-from driving import run_one
+from driving import fire_due, run_one
 from playwright.sync_api import Page, expect
 
 from dashboard.views import PAGES
@@ -16,7 +16,6 @@ from tasks.alerts.evaluation import settle
 from tasks.alerts.measures import Seen
 from tasks.database import utcnow
 from tasks.engine import JobFilter, JobHuey, Permanent
-from tasks.engine.ticking.periodic import fire_due
 
 pytestmark = pytest.mark.browser
 RULES = {

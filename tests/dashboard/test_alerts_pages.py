@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from alerting import incidents, make_hook, make_mail, make_rule, notices, rule_of
+from alerting import ending, incidents, make_hook, make_mail, make_rule, notices, rule_of
 from browsing import Browser
 from driving import run_all
 from flask import Flask
@@ -23,7 +23,7 @@ from tasks import outbox
 from tasks.alerts import evaluation, models, rules
 from tasks.alerts.measures import MEASURES, Seen
 from tasks.database import utcnow
-from tasks.engine import JobFilter, JobHuey, Permanent
+from tasks.engine import JobFilter, JobHuey
 
 FORM = {
     "measure": "failed_share", "measured": "1", "name": "Sync fails", "target": "queue:sync", "comparison": "over",
@@ -34,22 +34,8 @@ FORM = {
 
 @pytest.fixture
 def ends(huey: JobHuey) -> Iterator[Callable[..., None]]:
-    """Run jobs that end as told."""
-
-    @huey.task(name="alert.ends", queue="sync")
-    def ends(how: str) -> str:
-        if how == "failed":
-            raise Permanent("the door is locked")
-        return how
-
-    def run(**many: int) -> None:
-        for how, n in many.items():
-            for _ in range(n):
-                ends(how)
-        run_all(huey)
-
-    yield run
-    huey._registry.unregister(ends.task_class)
+    with ending(huey) as run:
+        yield run
 
 
 def fire(rule: models.AlertRule, value: float = 11) -> models.AlertIncident:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from browsing import Browser
-from driving import run_one
+from driving import fire_due, run_one
 from flask import Flask
 from sqlalchemy import select
 
@@ -14,7 +14,6 @@ from dashboard import auth
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey, State
-from tasks.engine.ticking.periodic import fire_due
 
 SCAN = "tasks.reminders.scan"
 PAGE = f"/periodic/{SCAN}"

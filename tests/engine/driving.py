@@ -11,6 +11,7 @@ from typing import Any
 from huey.exceptions import CancelExecution
 
 from tasks.engine import JobHuey, Permanent, RetryAfter, State
+from tasks.engine.ticking.periodic import fire_each
 
 
 def run_one(huey: JobHuey) -> Any:
@@ -27,6 +28,11 @@ def run_all(huey: JobHuey) -> list[str]:
     while (task := run_one(huey)) is not None:
         ran.append(task.id)
     return ran
+
+
+def fire_due(huey: JobHuey, now_ms: int) -> int:
+    """Fire every tick that is due, as housekeeping does. Returns: how many this call claimed."""
+    return sum(claimed or 0 for claimed in fire_each(huey, now_ms))
 
 
 def state_of(huey: JobHuey, job_id: str) -> State:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import redis
-from driving import States, run_all, state_of
+from driving import States, fire_due, run_all, state_of
 
 from tasks.engine import JobFilter, JobHuey, State, Unreachable, crontab, current_job
 from tasks.engine.scripts import _engine_error
-from tasks.engine.ticking.periodic import fire_due
 
 
 @contextlib.contextmanager

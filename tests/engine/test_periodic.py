@@ -8,11 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from driving import run_all
+from driving import fire_due, run_all
 from huey import crontab as huey_crontab
 
 from tasks.engine import EngineError, JobFilter, JobHuey, State, crontab
-from tasks.engine.ticking.periodic import fire_due
 
 NOON = int(datetime(2026, 3, 2, 12, 0, tzinfo=UTC).timestamp() * 1000)
 MINUTE = 60_000

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from driving import run_all
+from driving import fire_due, run_all
 
 from tasks.engine import JobHuey, Permanent, State, UnknownTask, crontab
 from tasks.engine.records import Periodic
-from tasks.engine.ticking.periodic import fire_due
 
 MINUTE = 60_000
 TIDY = "test_ticks.tidy"

@@ -56,11 +56,6 @@ def due_minutes(task: Any, last: int | None, now: int) -> tuple[list[int], list[
     return fired, missed[-MOST_SHOWN:]
 
 
-def fire_due(huey: JobHuey, now_ms: int) -> int:
-    """Fire every tick that is due by Redis's clock. Returns: how many this call claimed."""
-    return sum(claimed or 0 for claimed in fire_each(huey, now_ms))
-
-
 def fire_each(huey: JobHuey, now_ms: int) -> list[int | None]:
     """Fire every tick that is due by Redis's clock. Returns: what `fire` says of each."""
     tasks = huey._registry.periodic_tasks
