@@ -37,7 +37,8 @@ class Note(shapes.Body):
 def group_json(group: ErrorGroup) -> dict[str, Any]:
     """Return one error group."""
     return {
-        "id": group.id, "type": group.type, "message": group.title, "place": group.place,
+        "id": group.id, "type": group.type, "message": group.title,
+        "pattern": group.pattern, "place": group.place,
         "state": group.state, "since": shapes.when(group.since_at),
         "muted_until": shapes.when(group.muted_until), "returned_after_s": group.away_s,
         "first_at": shapes.when(group.first_at), "last_at": shapes.when(group.last_at),

@@ -226,6 +226,7 @@ class Page:
 class ErrorGroup:
     """Equal failures: same class, same message without figures, same innermost own frame.
 
+    `title` is the first message as it came, secrets masked; `pattern` what all have in common.
     `state` is open, muted, resolved or returned (failed again after it was resolved, `away_s` later).
     `times` counts failed attempts; `jobs` how many jobs carry the group now, by state (those that run
     again or are completed no longer do). `hours` and `minutes` are failures, the current one last.
@@ -234,6 +235,7 @@ class ErrorGroup:
     id: str
     type: str
     title: str
+    pattern: str
     place: str
     state: str
     first_at: datetime

@@ -10,7 +10,7 @@ from driving import run_all, run_one
 
 from tasks.engine import EngineError, JobFilter, JobHuey, Permanent, State, Term, UnknownGroup
 from tasks.engine.records import ErrorGroup
-from tasks.engine.running.failures import clean
+from tasks.engine.running.failures import clean, describe
 
 S = State
 
@@ -72,7 +72,8 @@ def test_equal_failures_are_one_group(huey: JobHuey, fails: Callable[..., str]) 
     made = [fails(f"no row {n}") for n in range(3)]
     fails("something else")
     groups = huey.reads.error_groups()
-    assert [group.title for group in groups.items] == ["something else", "no row …"]
+    assert [group.title for group in groups.items] == ["something else", "no row 0"]
+    assert [group.pattern for group in groups.items] == ["something else", "no row …"]
     assert groups.counts == {"open": 2, "muted": 0, "resolved": 0, "returned": 0}
     assert huey.reads.snapshot().open_errors == 2
     group = huey.reads.error_group(groups.items[1].id)
@@ -88,6 +89,26 @@ def test_equal_failures_are_one_group(huey: JobHuey, fails: Callable[..., str]) 
     assert group.jobs[S.FAILED] == 3
     assert {job.group for job in page.items} == {group.id}
     assert page.items[0].error.fingerprint == group.id
+
+
+def test_a_title_is_what_the_first_failure_said(huey: JobHuey, fails: Callable[..., str]) -> None:
+    fails("'user 17'")
+    assert (only(huey).title, only(huey).pattern) == ("'user 17'", "…")
+    fails("'user 18'\nand more")
+    assert (only(huey).title, only(huey).times) == ("'user 17'", 2)
+
+
+def test_a_group_from_before_keeps_its_identity_and_gets_a_title(
+    huey: JobHuey, fails: Callable[..., str]
+) -> None:
+    known = describe(ValueError("a@b.example is suppressed since 2026-11-29"))
+    assert known["title"] == "… is suppressed since …-…-…"
+    assert known["fingerprint"] == "b6409ecba8401fab"
+    fails("row 1")
+    huey.storage.call("HDEL", huey.storage.keys.of("group", only(huey).id), "said")
+    assert only(huey).title == "row …"
+    fails("row 2")
+    assert only(huey).title == "row 2"
 
 
 def test_each_failed_attempt_counts_and_a_success_leaves_the_group(huey: JobHuey) -> None:
@@ -131,6 +152,7 @@ def test_a_secret_never_reaches_a_group(huey: JobHuey) -> None:
         checks(code)
     run_all(huey)
     group = only(huey)  # one group, although the plain texts differ
+    assert group.title == "code •••• is wrong"
     assert "opensesame" not in group.title
     assert "swordfish" not in group.title
 

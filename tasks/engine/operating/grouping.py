@@ -103,7 +103,8 @@ def _group(row: Sequence[Any], hours: int, at: datetime) -> ErrorGroup:
     counts = [int(n or 0) for n in spark]
     first, last = rows.instant(found.get("first")) or at, rows.instant(found.get("last")) or at
     return ErrorGroup(
-        id=group.decode(), type=found.get("class", ""), title=found.get("title", ""),
+        id=group.decode(), type=found.get("class", ""), pattern=found.get("title", ""),
+        title=found.get("said") or found.get("title", ""),
         place=found.get("place", ""), state=state, first_at=first, last_at=last,
         times=int(found.get("n", 0)), jobs=dict(zip(RESTING, resting, strict=True)),
         tasks={n.removeprefix("t|"): int(v) for n, v in found.items() if n.startswith("t|")},

@@ -72,7 +72,8 @@ def describe(exc: BaseException, secrets: tuple[str, ...] = ()) -> dict[str, str
     """Return what is kept of an error, secret values replaced.
 
     Returns: type, message, traceback, fingerprint (16 hex, equal for equal failures), and of its
-        group title (the cleaned message) and place (the innermost own frame).
+        group title (the cleaned message), said (its first line as it came) and place (the innermost
+        own frame).
     """
     try:
         text = "".join(traceback.format_exception(exc))
@@ -83,6 +84,7 @@ def describe(exc: BaseException, secrets: tuple[str, ...] = ()) -> dict[str, str
     mark = hashlib.sha256(f"{kind}|{title}|{frame}".encode(errors="replace")).hexdigest()[:16]
     return {
         "type": kind, "message": message[:MESSAGE_LIMIT], "fingerprint": mark, "title": title,
+        "said": message.strip().partition("\n")[0][:TITLE_LIMIT],
         "traceback": hide(text[-TRACEBACK_LIMIT:], secrets), "place": place,
     }  # fmt: skip
 

@@ -13,7 +13,7 @@ from tasks.engine.running.failures import describe
 from tasks.engine.storage import Handed
 from tasks.engine.wording import one_line
 
-GROUP_ONLY = ("title", "place")
+GROUP_ONLY = ("title", "said", "place")
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Outcome:
         if self.error is None or self.kind not in ("failed", "retrying"):
             return None
         found = self.failure
-        return [found["fingerprint"], found["type"], found["title"], found["place"]]
+        return [found[n] for n in ("fingerprint", "type", "title", "place", "said")]
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ chord member, breaker, then the job's own retry, release or final state.
 done: id, T token, to (completed, failed, cancelled, retry, release), n attempts used, outcome,
   ms it ran, b begun ms (where it was held first), why, due (ms) or delay (ms) or probe (at the breaker's time), res, att, env (indexes of blobs, 0
   none), kids {{spec, env}}, puts {{key, blob}}, chord {cid, idx, size, res, spec, env}, told {fault, now, healthy},
-  err {group, class, title, place} of a failed attempt, over {blob of the last attempt, err} where it
+  err {group, class, title, place, said} of a failed attempt, over {blob of the last attempt, err} where it
   deferred: its failure when it did so too often,
   rv (its own revocation goes), hold (stays scheduled although its time has come), again (sent before,
   and no answer was heard)

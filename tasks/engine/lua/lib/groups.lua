@@ -1,8 +1,8 @@
 --[[
-groups: equal failures as one record. eg:<group> holds class, title, place, first, last, n attempts
-failed, job (the last one), st open, muted, resolved or returned, until (muted, ms), since (of that
-state, ms), away (resolved before it returned, ms), by, note,
-noted (ms), noter, and t|<task> with a count each.
+groups: equal failures as one record. eg:<group> holds class, title (the cleaned message), said (the
+first one as it came), place, first, last, n attempts failed, job (the last one), st open, muted,
+resolved or returned, until (muted, ms), since (of that state, ms), away (resolved before it returned,
+ms), by, note, noted (ms), noter, and t|<task> with a count each.
 Kept 30 days after the last failure or act; the newest 1 000, resolved ones go first.
 ]]
 --@include lib/move
@@ -61,6 +61,7 @@ local function group_failed(id, job, err)
     group_wakes(key)
   end
   redis.call('HSET', key, 'class', err[2], 'title', err[3], 'place', err[4], 'last', CLOCK, 'job', id)
+  if err[5] then redis.call('HSETNX', key, 'said', err[5]) end
   redis.call('HINCRBY', key, 'n', 1)
   redis.call('HINCRBY', key, 't|'..job.t, 1)
   redis.call('PEXPIRE', key, GROUP_KEPT_MS)
