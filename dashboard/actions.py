@@ -19,9 +19,9 @@ from dashboard.rights import BY_NAME
 from tasks import emails, outbox, queues
 from tasks.database import session
 from tasks.engine import JobFilter, JobHuey, Outcome, State, UnknownJob
+from tasks.engine.instance import QueueStats
 from tasks.engine.operating.bulk import MOST_FOUND, Plan
 from tasks.engine.operating.freezing import frozen
-from tasks.engine.records import QueueStats
 from tasks.mailer import models as mail
 
 NAMED = 50

@@ -8,7 +8,7 @@ from typing import Any
 
 from dashboard.auth import Actor
 from tasks.engine import JobHuey, Outcome
-from tasks.engine.records import Operation
+from tasks.engine.operations import Operation
 
 
 class Forbidden(Exception):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dashboard import formats
-from tasks.engine.records import Attempt, Minute, Tick
+from tasks.engine.instance import Minute, Tick
+from tasks.engine.records import Attempt
 
 BAR, GAP = 3.0, 1.0
 

@@ -14,7 +14,7 @@ from flask import Response, current_app, stream_with_context
 from dashboard import shapes
 from tasks.engine import Job, JobFilter, JobHuey
 from tasks.engine.operating.freezing import thaw
-from tasks.engine.records import Operation
+from tasks.engine.operations import Operation
 
 PAGE = 200
 COLUMNS = ("id", "queue", "task", "state", "priority", "tags", "attempts_made", "created_at", "scheduled_for",

@@ -19,7 +19,7 @@ from tasks.alerts import models as alerts
 from tasks.database import reading, unless_away, utcnow
 from tasks.engine import EngineError, JobHuey, State, Unreachable
 from tasks.engine.figures.measuring import WEEK_S
-from tasks.engine.records import Snapshot
+from tasks.engine.instance import Snapshot
 from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
 
 T = TypeVar("T")

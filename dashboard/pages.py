@@ -22,7 +22,7 @@ from dashboard.shapes import Listing, Wanted
 from tasks import faults, settings
 from tasks.database import utcnow
 from tasks.engine import JobFilter, State, Term
-from tasks.engine.records import Pause, PausedPart
+from tasks.engine.instance import Pause, PausedPart
 
 PAUSES = {"15m": 15, "1h": 60, "4h": 240, "24h": 1440}  # what the forms offer, in minutes
 SLOW_S = 0.25

@@ -13,18 +13,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from dashboard import query
 from tasks.database import utcnow
 from tasks.engine import Job, JobFilter, JobHuey, Operation, Outcome, State
-from tasks.engine.records import (
-    Attempt,
-    Batch,
-    JobError,
-    Minute,
-    Pause,
-    PausedPart,
-    Periodic,
-    QueueStats,
-    Snapshot,
-    Worker,
-)
+from tasks.engine.instance import Minute, Pause, PausedPart, Periodic, QueueStats, Snapshot, Worker
+from tasks.engine.records import Attempt, Batch, JobError
 from tasks.mailer.messages import BY_NAME as EMAIL_TYPES
 from tasks.mailer.models import STATES as MAIL_STATES
 from tasks.mailer.models import EmailMessage

@@ -17,8 +17,9 @@ from dashboard.pages import render, say, watch
 from dashboard.security import declare, local_path
 from tasks.database import utcnow
 from tasks.engine import EngineError, Job, JobFilter, State, Term, Unreachable
+from tasks.engine.instance import Minute
 from tasks.engine.operating.grouping import GROUP_STATES, UNSOLVED
-from tasks.engine.records import ErrorGroup, ErrorGroups, Minute
+from tasks.engine.records import ErrorGroup, ErrorGroups
 
 bp = Blueprint("errors", __name__)
 NEW = timedelta(days=1)

@@ -21,7 +21,8 @@ from tasks import outbox
 from tasks.database import reading
 from tasks.emails import AlreadySent
 from tasks.engine import State, UnknownJob, Unreachable
-from tasks.engine.records import Attempt, Job, TaskRun
+from tasks.engine.instance import TaskRun
+from tasks.engine.records import Attempt, Job
 from tasks.mailer import models as mail
 from tasks.mailer.messages import BY_NAME as EMAIL_TYPES
 

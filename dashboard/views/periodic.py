@@ -11,7 +11,7 @@ from dashboard.pages import render, shared
 from dashboard.security import declare, local_path
 from dashboard.views.pauses import until
 from tasks.engine import EngineError, Unreachable
-from tasks.engine.records import Periodic
+from tasks.engine.instance import Periodic
 
 bp = Blueprint("periodic", __name__)
 ACTS = {"run": "run_periodic", "disable": "disable_periodic", "enable": "enable_periodic"}

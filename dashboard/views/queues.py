@@ -18,7 +18,7 @@ from tasks.database import reading, utcnow
 from tasks.engine import EngineError, JobFilter, State, UnknownQueue, Unreachable
 from tasks.engine.figures.measuring import RANGES
 from tasks.engine.figures.metrics import Figures
-from tasks.engine.records import QueueStats, Worker
+from tasks.engine.instance import QueueStats, Worker
 
 bp = Blueprint("queues", __name__)
 AHEAD = timedelta(minutes=15)

@@ -15,7 +15,7 @@ from dashboard.security import declare
 from tasks.engine import JobFilter, State, Unreachable
 from tasks.engine.figures.measuring import RANGES
 from tasks.engine.figures.metrics import Figures
-from tasks.engine.records import TaskRun
+from tasks.engine.instance import TaskRun
 
 bp = Blueprint("tasks", __name__)
 OFFERED = ("1h", "24h", "7d")

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from tasks import kpis
 from tasks.engine import JobHuey, State
 from tasks.engine.figures.metrics import Figures
+from tasks.engine.instance import Periodic, QueueStats, ServerState, Snapshot, Worker
 from tasks.engine.operating.grouping import GROUP_STATES
-from tasks.engine.records import ErrorGroup, Periodic, QueueStats, ServerState, Snapshot, Worker
+from tasks.engine.records import ErrorGroup
 from tasks.spelling import duration, number, share
 
 # What carries our own notices: its failures are shown on the page and fire no rule, else a notice

@@ -25,20 +25,9 @@ from tasks.engine.errors import (
 )
 from tasks.engine.ids import is_id, new_id
 from tasks.engine.job_huey import JobHuey
+from tasks.engine.operations import Operation, Outcome
 from tasks.engine.queues import Queue
-from tasks.engine.records import (
-    FINAL,
-    LIVE,
-    MASK,
-    Job,
-    JobFilter,
-    Operation,
-    Outcome,
-    Page,
-    State,
-    Survey,
-    Term,
-)
+from tasks.engine.records import FINAL, LIVE, MASK, Job, JobFilter, Page, State, Survey, Term
 from tasks.engine.ticking.schedules import crontab
 
 __all__ = [

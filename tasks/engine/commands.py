@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine.errors import EngineError, UnknownJob, UnknownQueue
+from tasks.engine.instance import QueueStats, Worker
 from tasks.engine.operating import acts, dry_run, pausing
 from tasks.engine.operating.acts import JobActs
 from tasks.engine.operating.bulk import KINDS, Operations, Plan, Target
 from tasks.engine.operating.checking import Check
 from tasks.engine.operating.grouping import Deciding
 from tasks.engine.operating.stepping import Stepper
+from tasks.engine.operations import Operation
 from tasks.engine.queues import rate_of, retention_of
-from tasks.engine.records import MASK, JobFilter, Operation, QueueStats, Worker
+from tasks.engine.records import MASK, JobFilter
 from tasks.engine.ticking.periodic import Ticking
 from tasks.engine.wording import cancelled_by, one_line
 

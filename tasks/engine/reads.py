@@ -17,28 +17,18 @@ from tasks.engine.figures.buckets import Buckets
 from tasks.engine.figures.chosen import Chosen
 from tasks.engine.figures.measuring import Measuring, Rate
 from tasks.engine.figures.metrics import forecast
+from tasks.engine.instance import Findings, QueueStats, ServerState, Snapshot
 from tasks.engine.operating import dry_run
 from tasks.engine.operating.bulk import MOST_FOUND, Operations
 from tasks.engine.operating.checking import Check
 from tasks.engine.operating.grouping import Grouping
+from tasks.engine.operations import DryRun, Operation, Outcome, Touch
 from tasks.engine.queueing.batches import BatchReads
 from tasks.engine.reading import pauses
 from tasks.engine.reading.explaining import Explaining
 from tasks.engine.reading.finding import Finding
 from tasks.engine.reading.fleet import Fleet, takers
-from tasks.engine.records import (
-    DryRun,
-    Event,
-    Findings,
-    JobFilter,
-    Operation,
-    Outcome,
-    QueueStats,
-    ServerState,
-    Snapshot,
-    State,
-    Touch,
-)
+from tasks.engine.records import Event, JobFilter, State
 from tasks.engine.ticking.ticks import Ticks
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from tasks.engine import envelope as env
+from tasks.engine.instance import Breaker, Pause
 from tasks.engine.keys import FIGURES
 from tasks.engine.queues import Queue
-from tasks.engine.records import Attempt, Breaker, Job, JobError, Pause, Progress, State
+from tasks.engine.records import Attempt, Job, JobError, Progress, State
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

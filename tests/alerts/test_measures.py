@@ -124,7 +124,7 @@ def test_workers_queues_without_one_breakers_and_missed_ticks(huey: JobHuey) -> 
 def test_an_open_breaker_is_seen(huey: JobHuey) -> None:
     now = Now(huey)
     email = next(queue for queue in now.snapshot.queues if queue.name == "email")
-    from tasks.engine.records import Breaker
+    from tasks.engine.instance import Breaker
 
     object.__setattr__(email, "breaker", Breaker(state="open"))
     asked = RuleIn(name="x", measure="breaker")

@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from dashboard import charts
-from tasks.engine.records import Attempt, Minute
+from tasks.engine.instance import Minute
+from tasks.engine.records import Attempt
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 

@@ -13,7 +13,7 @@ from dashboard import auth
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey
-from tasks.engine.records import Worker
+from tasks.engine.instance import Worker
 from tasks.maintenance import clean_up
 
 

@@ -9,7 +9,7 @@ import pytest
 from driving import Span, run_all, run_one, state_of
 
 from tasks.engine import Defer, JobHuey, State, current_job
-from tasks.engine.records import QueueStats
+from tasks.engine.instance import QueueStats
 
 
 class Outside:

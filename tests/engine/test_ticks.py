@@ -10,7 +10,7 @@ import pytest
 from driving import fire_due, run_all
 
 from tasks.engine import JobHuey, Permanent, State, UnknownTask, crontab
-from tasks.engine.records import Periodic
+from tasks.engine.instance import Periodic
 
 MINUTE = 60_000
 TIDY = "test_ticks.tidy"

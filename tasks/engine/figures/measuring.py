@@ -13,7 +13,8 @@ from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
 from tasks.engine.figures.chosen import ALL_APART, Choice, Chosen, choice
 from tasks.engine.figures.metrics import Counts, Figures, Sums
-from tasks.engine.records import Event, Minute, Percentiles, State, TaskAbout, TaskRun
+from tasks.engine.instance import Minute, Percentiles, TaskAbout, TaskRun
+from tasks.engine.records import Event, State
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

@@ -13,7 +13,7 @@ from sys import intern
 from typing import TYPE_CHECKING
 
 from tasks.engine.errors import Unreachable
-from tasks.engine.records import Percentiles
+from tasks.engine.instance import Percentiles
 
 if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine import envelope as env
 from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownJob, UnknownQueue
+from tasks.engine.operations import Outcome
 from tasks.engine.queueing import arguments
-from tasks.engine.records import Outcome, State
+from tasks.engine.records import State
 from tasks.engine.wording import cancelled_by
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownJob
 from tasks.engine.ids import new_id
 from tasks.engine.operating.freezing import frozen, thaw
-from tasks.engine.records import Event, JobFilter, Operation, Outcome, State, Touch
+from tasks.engine.operations import Operation, Outcome, Touch
+from tasks.engine.records import Event, JobFilter, State
 from tasks.engine.storage import JobStorage
 from tasks.engine.wording import one_line
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tasks.engine.instance import Findings
 from tasks.engine.keys import kind_of
 from tasks.engine.operating.recounting import Place, Recount
-from tasks.engine.records import Findings
 from tasks.engine.rows import instant
 from tasks.engine.storage import JobStorage
 

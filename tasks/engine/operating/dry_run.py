@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tasks.engine import rows
 from tasks.engine.operating.acts import APPLIES
+from tasks.engine.operations import DryRun
 from tasks.engine.reading import ranges
-from tasks.engine.records import DryRun, Job, JobFilter, Page, State, Term
+from tasks.engine.records import Job, JobFilter, Page, State, Term
 
 if TYPE_CHECKING:
     from tasks.engine.reads import Reads

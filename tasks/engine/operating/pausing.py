@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownTask
+from tasks.engine.instance import PausedPart
 from tasks.engine.reading.pauses import LETTERS, read
-from tasks.engine.records import PausedPart
 from tasks.engine.wording import one_line
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from tasks.engine.current import RUNNING
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.ids import FOREIGN
 from tasks.engine.keys import digest
+from tasks.engine.operations import Outcome as Answered
 from tasks.engine.queueing.registering import Registering
-from tasks.engine.records import Outcome as Answered
 from tasks.engine.storage import JobStorage, due_ms
 
 

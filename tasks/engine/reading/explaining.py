@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine import envelope as env
 from tasks.engine import rows
 from tasks.engine.errors import UnknownJob
+from tasks.engine.instance import Pause
 from tasks.engine.queues import retention_of
 from tasks.engine.reading.fleet import Taker, takers
 from tasks.engine.reading.pauses import holding
-from tasks.engine.records import FINAL, Attempt, Event, Job, Pause, State
+from tasks.engine.records import FINAL, Attempt, Event, Job, State
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

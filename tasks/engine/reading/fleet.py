@@ -9,7 +9,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.engine import rows
-from tasks.engine.records import Outcome, Progress, RunningJob, State, Worker
+from tasks.engine.instance import RunningJob, Worker
+from tasks.engine.operations import Outcome
+from tasks.engine.records import Progress, State
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from tasks.engine import rows
-from tasks.engine.records import Pause, PausedPart
+from tasks.engine.instance import Pause, PausedPart
 
 LETTERS = {"task": "t", "tag": "g"}
 KINDS = {letter: kind for kind, letter in LETTERS.items()}

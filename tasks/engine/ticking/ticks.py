@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
 from tasks.engine.errors import UnknownTask
-from tasks.engine.records import Pause, Periodic, Tick
+from tasks.engine.instance import Pause, Periodic, Tick
 from tasks.engine.ticking.periodic import LOOK_BACK_MINUTES, MOST_SHOWN, name_of, schedule_of
 from tasks.engine.ticking.schedules import LOOK_AHEAD_MINUTES, Schedule, at_minute
 
