@@ -45,7 +45,9 @@ def table() -> Any:
 
 @bp.get("/operations/new")
 def new() -> Any:
-    """Show what an operation would touch, before it does."""
+    """Show what an operation would touch, before it does; without a kind, where one begins."""
+    if not request.args.get("kind"):
+        return redirect(url_for("operations.table"), 303)
     kind, search = _kind(request.args.get("kind", "")), request.args.get("search", "")
     if search:
         return look(kind, ids=_found(search), search=search)

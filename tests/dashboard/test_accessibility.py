@@ -8,10 +8,11 @@ import pytest
 from alerting import make_mail, make_rule
 from axe_playwright_python.base import AXE_SCRIPT
 from driving import fire_due, run_one
+from flask import Flask
 from playwright.sync_api import Page, expect
 
 from dashboard.views import PAGES
-from tasks import database, emails
+from tasks import database, emails, reminders
 from tasks.alerts.evaluation import settle
 from tasks.alerts.measures import Seen
 from tasks.database import utcnow
@@ -185,3 +186,22 @@ def test_on_a_phone_the_menu_of_a_job_opens_within_the_screen(
         assert box["x"] + box["width"] <= width
         assert box["y"] >= 0
         assert box["y"] + box["height"] <= 844
+
+
+def test_22_rows_fit_1080_pixels_also_under_a_banner(page: Page, huey: JobHuey, app: Flask) -> None:
+    huey.enqueue_many([reminders.scan.s() for _ in range(30)])
+    page.set_viewport_size({"width": 1920, "height": 1080})
+
+    def rows() -> int:
+        within = (
+            "rows => rows.filter((row) => row.getBoundingClientRect().bottom <= innerHeight).length"
+        )
+        return int(page.locator("tbody tr[data-href]").evaluate_all(within))
+
+    page.goto("/jobs")
+    assert rows() >= 22
+    huey.commands.pause("sync", by="ada", reason="Moodle upgrade")
+    app.extensions["watch"].forget()
+    page.goto("/jobs")
+    expect(page.locator(".banner:visible")).to_have_count(1)
+    assert rows() >= 22

@@ -404,3 +404,18 @@ def test_the_page_heals_when_redis_is_back(outage: Any, admin: Browser) -> None:
     assert "Redis unreachable" in admin.get("/").text
     outage.start()
     wait_until(lambda: "Redis unreachable" not in admin.get("/").text, what="the page is well")
+
+
+def test_a_role_is_offered_no_act_that_it_may_not_do(
+    enter: Callable[[str], Browser], failed: str
+) -> None:
+    forms = ('href="#pause"', "/operations/new?kind=move", "/queues/email/empty")
+    for role, offered in (("viewer", 0), ("operator", 2), ("admin", 3)):
+        page = enter(role).get("/queues/email").text
+        assert sum(form in page for form in forms) == offered, role
+        assert page.count('aria-disabled="true"') == 3 - offered, role
+
+
+def test_an_operation_begins_with_jobs_that_are_chosen(admin: Browser) -> None:
+    assert admin.get("/operations/new").location == "/operations"
+    assert "Choose jobs" in admin.get("/operations").text
