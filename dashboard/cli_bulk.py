@@ -8,7 +8,7 @@ from typing import Any
 import click
 from flask import Flask
 
-from dashboard import actions, cli, exporting, shapes
+from dashboard import actions, audit_rows, cli, exporting, shapes
 from dashboard.cli import ME, act, filtered, huey, job_filter, jobs, told
 from tasks.engine.operating.acts import APPLIES
 
@@ -98,7 +98,7 @@ def jobs_bulk(
 def jobs_export(form: str, **given: Any) -> None:
     """Print every job that matches, secrets masked: a JSON object a line, or CSV."""
     wanted = job_filter(**given)
-    actions.audit(ME, "export", "jobs", "done", params={"filter": wanted, "format": form})
+    audit_rows.audit(ME, "export", "jobs", "done", params={"filter": wanted, "format": form})
     for line in exporting.lines(exporting.jobs(huey(), wanted), form):
         click.echo(line, nl=False)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from dashboard import actions, shapes
+from dashboard import bulk_acts, shapes
 from tasks.engine import JobFilter
 from tasks.engine.operating.acts import APPLIES
 from tasks.engine.operating.freezing import thaw
@@ -49,7 +49,7 @@ class Kind:
     @property
     def action(self) -> str:
         """Return the action whose right it needs."""
-        return actions.bulk_action(self.name)
+        return bulk_acts.bulk_action(self.name)
 
 
 KINDS = (

@@ -12,8 +12,9 @@ from werkzeug.exceptions import HTTPException, SecurityError
 
 from dashboard import auth
 from dashboard.accounts import UnknownOperator
-from dashboard.actions import Forbidden, Refused, audit
+from dashboard.actions import Forbidden, Refused
 from dashboard.alert_acts import UnknownAlert
+from dashboard.audit_rows import audit
 from dashboard.auth import Throttled
 from dashboard.pages import theme
 from dashboard.security import SAFE, is_api

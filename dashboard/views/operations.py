@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import Blueprint, abort, flash, redirect, request, url_for
 
-from dashboard import actions, auth, columns, exporting, orders, words
+from dashboard import actions, auth, bulk_acts, columns, exporting, orders, words
 from dashboard.pages import job_filter, render, watch
 from dashboard.security import declare
 from tasks import emails
@@ -139,7 +139,7 @@ def show(operation_id: str) -> Any:
         found = reads.operation(operation_id)
     which = request.args.get("which", "all")
     start = request.args.get("start", 0, type=int) or 0
-    if which not in WHICH or not 0 <= start <= actions.MOST_UNDONE:
+    if which not in WHICH or not 0 <= start <= bulk_acts.MOST_UNDONE:
         abort(400, f"which is one of {', '.join(WHICH)}")
     if found.kind == "search":
         return _search(found, start)
@@ -149,7 +149,7 @@ def show(operation_id: str) -> Any:
     return render(
         "operation.html", figures=figures, operation=found, outcomes=outcomes, which=which, start=start,
         page=PAGE, jobs=reads.some([o.id for o in outcomes]), query=query, events=reads.operation_events(operation_id),
-        chips=words.chips(query) if query else [], kind=orders.BY_NAME[found.kind], undo=actions.UNDO.get(found.kind),
+        chips=words.chips(query) if query else [], kind=orders.BY_NAME[found.kind], undo=bulk_acts.UNDO.get(found.kind),
         alone=not _served(),
     )  # fmt: skip
 
@@ -168,7 +168,7 @@ def _search(found: Operation, start: int) -> Any:
         [(job.id, job.state) for job in jobs.values()],
     )
     return render(
-        "search.html", figures=figures, operation=found, start=start, page=PAGE, ids=ids, kept=actions.KEPT_IDS,
+        "search.html", figures=figures, operation=found, start=start, page=PAGE, ids=ids, kept=bulk_acts.KEPT_IDS,
         jobs=list(jobs.values()), gone=len(ids) - len(jobs), columns=columns.shown(), menu=rest,
         kind=orders.BY_NAME["search"], query=query, said=words.sentence(replace(query, until=None)),
         events=reads.operation_events(found.id), chips=words.chips(query),

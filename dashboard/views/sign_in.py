@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, current_app, redirect, render_template, request, url_for
 from flask_login import current_user
 
-from dashboard import actions, auth
+from dashboard import audit_rows, auth
 from dashboard.security import declare, local_path
 
 bp = Blueprint("auth", __name__)
@@ -26,9 +26,9 @@ def login() -> Any:
     except auth.Throttled as exc:
         return _again(email, str(exc).capitalize() + ".", 429)
     if operator is None:
-        actions.audit(None, "sign_in", email, "refused", "wrong name or password")
+        audit_rows.audit(None, "sign_in", email, "refused", "wrong name or password")
         return _again(email, "Address and password do not belong together.", 401)
-    actions.audit(auth.Actor(operator.email, operator.role), "sign_in", operator.email, "done")
+    audit_rows.audit(auth.Actor(operator.email, operator.role), "sign_in", operator.email, "done")
     return redirect(local_path(request.form.get("next")), 303)
 
 
@@ -66,7 +66,7 @@ def setup(token: str) -> Any:
     if operator is None:
         abort(404, "This link was used already.")
     auth.start_session(operator)
-    actions.audit(auth.Actor(operator.email, "admin"), "setup", operator.email, "done")
+    audit_rows.audit(auth.Actor(operator.email, "admin"), "setup", operator.email, "done")
     return redirect(url_for("overview.show"), 303)
 
 

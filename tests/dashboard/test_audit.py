@@ -11,7 +11,7 @@ import pytest
 from browsing import Browser
 from flask import Flask
 
-from dashboard import actions, audit_log, auth
+from dashboard import actions, audit_log, audit_rows, auth
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey
@@ -74,8 +74,12 @@ def test_what_an_act_was_told_is_cut_where_it_is_long_and_can_still_be_read(
     admin: Browser, app: Flask
 ) -> None:
     with app.app_context():
-        actions.audit(ADA, "tag", "x", "done", "said", {"tags": ["é" * 900] * 50, "queue": "email"})
-        actions.audit(ADA, "tag", "x", "done", "m" * 5000, {f"n{n}": "v" * 300 for n in range(60)})
+        audit_rows.audit(
+            ADA, "tag", "x", "done", "said", {"tags": ["é" * 900] * 50, "queue": "email"}
+        )
+        audit_rows.audit(
+            ADA, "tag", "x", "done", "m" * 5000, {f"n{n}": "v" * 300 for n in range(60)}
+        )
     short, long = audit_log.page(audit_log.Wanted(target="x"))[::-1]
     assert (short.said["queue"], short.said["cut"]) == ("email", True)
     assert long.said == {"message": "m" * 2000, "cut": True}
