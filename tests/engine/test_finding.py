@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -24,6 +25,7 @@ from tasks.engine import (
 from tasks.engine.operating.freezing import frozen, thaw
 from tasks.engine.reading import finding
 from tasks.engine.records import Job
+from tasks.engine.rows import score
 
 S = State
 
@@ -114,9 +116,11 @@ FIELDS: tuple[tuple[Term, Callable[[Job], bool]], ...] = (
 
 def test_any_two_conditions_find_exactly_what_matches(shop: Shop) -> None:
     jobs = shop.fill()
+    group = next(job.group or "" for job in jobs if job.error and job.error.type == "KeyError")
+    fields = (*FIELDS, (Term("group", (group,)), lambda j: j.group == group))
 
     @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.booleans()), min_size=1, max_size=3),
+    @given(st.lists(st.tuples(st.sampled_from(fields), st.booleans()), min_size=1, max_size=3),
            st.integers(3, 60))  # fmt: skip
     def check(chosen: list[tuple[tuple[Term, Callable[[Job], bool]], bool]], limit: int) -> None:
         terms = tuple(Term(term.field, term.values, no) for (term, _), no in chosen)
@@ -152,6 +156,67 @@ def test_the_smallest_index_is_walked_and_the_rest_is_tested(shop: Shop) -> None
     of_address = shop.huey.reads.jobs(JobFilter(terms=(Term("to", ("p3@example.org",)),))).of
     assert page.items
     assert (page.searched, page.of, page.total) == (of_address, of_address, None)
+
+
+def crossing(shop: Shop) -> list[tuple[JobFilter, Callable[[Job], bool]]]:
+    """Return searches by several indexes, and what each means."""
+    group = shop.huey.reads.jobs(JobFilter(error="KeyError")).items[0].group or ""
+    named, of_task, vip = Term("group", (group,)), Term("task", ("count",)), Term("tag", ("vip",))
+    return [
+        (JobFilter(terms=(named, of_task)), lambda j: j.group == group),
+        (JobFilter(queue="default", terms=(named,)), lambda j: j.group == group),
+        (JobFilter(queue="email", terms=(named,)), lambda j: False),
+        (JobFilter(state=S.CANCELLED, terms=(vip, Term("task", ("send",)))), lambda j: j.state == "cancelled" and "vip" in j.tags),
+        (JobFilter(queue="email", state=S.CANCELLED, tag="vip"), lambda j: j.state == "cancelled" and "vip" in j.tags),
+    ]  # fmt: skip
+
+
+def test_several_indexes_are_crossed_so_that_no_job_is_tested(shop: Shop) -> None:
+    jobs = shop.fill()
+    for wanted, means in crossing(shop):
+        expected = [job.id for job in jobs if means(job)]
+        assert list(walk(shop.huey, wanted, 3)) == expected
+        page = shop.huey.reads.jobs(wanted, limit=500)
+        assert page.total == page.of == len(expected), wanted
+        survey = shop.huey.reads.survey(wanted, bars=24)
+        assert (survey.count, survey.exact) == (len(expected), True)
+        assert sum(survey.bars) == len(expected)
+        assert sum(survey.failed) == sum(
+            job.state == "failed" for job in jobs if job.id in expected
+        )
+        for job in (job for job in jobs if job.id in expected[:2]):
+            assert (
+                shop.huey.reads.place(wanted, job.changed_at).number == expected.index(job.id) + 1
+            )
+
+
+def test_crossed_indexes_keep_to_the_times_of_a_search(shop: Shop) -> None:
+    jobs = shop.fill()
+    wanted, means = crossing(shop)[0]
+    inside = [job for job in jobs if means(job)][2:6]
+    timed = replace(wanted, since=inside[-1].changed_at, until=inside[0].changed_at)
+    assert list(walk(shop.huey, timed, 3)) == [job.id for job in inside]
+    assert shop.huey.reads.count(timed) == (4, True)
+    up = shop.huey.reads.jobs(timed, f"n{score(inside[2].changed_at)}", 1)
+    assert ids(up) == [inside[1].id]
+
+
+def test_indexes_that_are_too_large_to_be_crossed_are_walked(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fill()
+    found = [
+        (list(walk(shop.huey, wanted)), shop.huey.reads.survey(wanted, 24).failed)
+        for wanted, _ in crossing(shop)
+    ]
+    monkeypatch.setattr(finding, "CROSSED", 1)
+    walked = [
+        (list(walk(shop.huey, wanted)), shop.huey.reads.survey(wanted, 24).failed)
+        for wanted, _ in crossing(shop)
+    ]
+    assert [ids for ids, _ in walked] == [ids for ids, _ in found]
+    assert [sum(failed) for _, failed in walked] == [sum(failed) for _, failed in found]
+    assert shop.huey.reads.jobs(crossing(shop)[0][0]).total is None
 
 
 def test_an_argument_that_not_every_task_declares_is_searched_for(shop: Shop) -> None:

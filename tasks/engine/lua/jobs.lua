@@ -2,7 +2,8 @@
 jobs: walk jobs by time of change over any number of sets, merged as one, and test each by its figures.
 
 Called by  finding._look
-ARGV 1     JSON     {keys [whole names of zsets by time of change], up (towards newer), from (score to
+ARGV 1     JSON     {keys [whole names of zsets by time of change, or several of which a member
+                    has to stand in each], up (towards newer), from (score to
                     go on from, exclusive, or ""), oldest, newest (bounds: scores or ""), look (most
                     members), rows (most answers), tests [lib/matching], needles [lower case texts that
                     a job's bytes must hold], count (answer no rows), bars {first, step (us), many}}
@@ -11,9 +12,10 @@ Returns    {rows, looked at, last score looked at or "", matched, {count a bar},
            progress}, in the order walked; fewer looked at than `look` and fewer rows than `rows`:
            the end was reached
 Touches    nothing
-Cost       O(keys + look log keys)
+Cost       O(keys + look log keys), and the smallest set of several
 ]]
 --@include lib/matching
+--@include lib/crossed
 local ask = cjson.decode(ARGV[1])
 local low = ask.oldest ~= '' and ask.oldest or '-inf'
 local high = ask.newest ~= '' and ask.newest or '+inf'
@@ -37,7 +39,21 @@ local function sink(at)
     at = best
   end
 end
+local function meet(stream)
+  local members = stream.part and {} or crossed(stream.key)
+  stream.part, stream.at = {}, 1
+  local first, last, step = 1, #members - 1, 2
+  if not ask.up then first, last, step = last, first, -2 end
+  for at = first, last, step do
+    if is_inside(members[at + 1], low, high) then
+      stream.part[#stream.part + 1], stream.part[#stream.part + 2] = members[at], members[at + 1]
+    end
+  end
+  stream.score = tonumber(stream.part[2])
+  return #stream.part > 0
+end
 local function fill(stream)
+  if type(stream.key) == 'table' then return meet(stream) end
   local verb = ask.up and 'ZRANGEBYSCORE' or 'ZREVRANGEBYSCORE'
   local from, to = ask.up and (stream.edge or low) or (stream.edge or high), ask.up and high or low
   stream.part = redis.call(verb, stream.key, from, to, 'WITHSCORES', 'LIMIT', 0, stream.batch)

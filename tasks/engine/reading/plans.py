@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 
 RESTING = (State.SCHEDULED, State.RETRYING, State.FAILED, State.CANCELLED)
 FOUND_BY = ("task", "group", "tag", "batch")
-Sizes = Callable[[Sequence[str]], Sequence[int]]
+Key = str | tuple[str, ...]
+"""A set of jobs by time of change; several are those that stand in each of them."""
+Sizes = Callable[[Sequence[Key]], Sequence[int]]
+CROSSED_QUEUES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Which keys to walk, and what to ask of each job met there; `of` is how many those are."""
 
-    keys: Sequence[str]
+    keys: Sequence[Key]
     of: int = 0
-    failed: Sequence[str] = ()  # those of `keys` whose jobs have failed, where that is known
+    failed: Sequence[Key] = ()  # those of `keys` whose jobs have failed, where that is known
     tests: Sequence[dict[str, Any]] = ()
     needles: Sequence[str] = ()
     narrow: matching.Test | None = None
@@ -45,8 +48,8 @@ class Plan:
 class Way:
     """One way to meet every match: the keys, and the fields that need no test any more."""
 
-    keys: Sequence[str]
-    failed: Sequence[str] = ()
+    keys: Sequence[Key]
+    failed: Sequence[Key] = ()
     answered: Sequence[Term] = field(default_factory=tuple)
 
 
@@ -74,9 +77,10 @@ class Planner:
 
     def plan(self, sizes: Sizes) -> Plan:
         """Return the way that meets the fewest jobs; one call tells how many each has."""
-        ways = list(self._ways())
+        ways = [*self._ways(), *self._crossed()]
         every = [key for way in ways for key in way.keys]
         counted = dict(zip(every, sizes(every), strict=True))
+        ways = [way for way in ways if all(counted[key] >= 0 for key in way.keys)]
         best = min(ways, key=lambda way: (sum(counted[k] for k in way.keys), len(self._left(way))))
         left = self._left(best)
         return Plan(
@@ -135,6 +139,37 @@ class Planner:
             answered += [t for t in self.terms if t.field == "queue"]
         keys = [key for keys in found.values() for key in keys]
         yield Way([*keys, *rest], found.get(State.FAILED, ()), answered)
+
+    def _crossed(self) -> Iterable[Way]:
+        """Let Redis say which jobs stand in two or more indexes: it looks each of the smallest set up."""
+        named = [
+            t for t in self.terms if t.field in FOUND_BY and not t.negated and len(t.values) == 1
+        ]
+        values = {t: self._tasks(t.values) if t.field == "task" else t.values for t in named}
+        terms = [term for term in named if len(values[term]) == 1]
+        some = len(self.queues) < len(self.names)
+        grouped = any(term.field == "group" for term in terms)
+        states = [state for state in self.states if state in RESTING]
+        if (
+            not states
+            or not terms
+            or len(terms) + some < 2
+            or (some and len(self.queues) > CROSSED_QUEUES)
+        ):
+            return
+        if not grouped and len(states) < len(self.states):
+            return
+        found: dict[State, list[Key]] = {}
+        for state in states:
+            indexes = [
+                self.keys.of("found", f"{state.value}:{t.field}:{values[t][0]}") for t in terms
+            ]
+            of_queues = self._of_states([state]) if some else []
+            found[state] = [(*indexes, key) for key in of_queues] or [tuple(indexes)]
+        answered = [*terms, *(term for term in self.terms if term.field in ("queue", "state"))]
+        yield Way(
+            [key for keys in found.values() for key in keys], found.get(State.FAILED, ()), answered
+        )
 
     def _tasks(self, values: Sequence[str]) -> list[str]:
         """Return the whole names that the values mean; none when one of them is not registered."""
