@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, select
 
-from dashboard import exporting, shapes
+from dashboard import answers, exporting, shapes
 from dashboard.models import AuditEntry
 from tasks.database import reading
 
@@ -74,7 +74,7 @@ def entry_json(entry: AuditEntry) -> dict[str, Any]:
         "address",
     )
     named = {name: getattr(entry, name) for name in plain}
-    return {**named, "at": shapes.when(entry.at), **told, "given": given}
+    return {**named, "at": answers.when(entry.at), **told, "given": given}
 
 
 def lines(found: Iterator[AuditEntry], form: str) -> Iterator[str]:

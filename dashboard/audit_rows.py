@@ -16,11 +16,7 @@ from tasks.engine import JobFilter
 from tasks.engine.operating.freezing import frozen
 
 NAMED = 50
-
-
 MOST_TOLD = 4000
-
-
 UNTOLD = ("password", "old", "token", "data", "args", "kwargs", "value")  # may be a secret
 
 

@@ -16,7 +16,7 @@ from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 from pydantic import ValidationError
 
-from dashboard import accounts, actions, auth, shapes
+from dashboard import accounts, actions, answers, auth, shapes
 from dashboard.models import ROLES
 from tasks import database, faults, settings
 from tasks.engine import EngineError, JobFilter, Unreachable
@@ -188,8 +188,8 @@ def tokens_list(as_json: bool) -> None:
             "prefix": t.prefix,
             "role": t.role,
             "owner": t.owner,
-            "last_used_at": shapes.when(t.last_used_at),
-            "revoked_at": shapes.when(t.revoked_at),
+            "last_used_at": answers.when(t.last_used_at),
+            "revoked_at": answers.when(t.revoked_at),
         }
         for t in auth.tokens()
     ]
@@ -254,10 +254,10 @@ def jobs_list(limit: int, as_json: bool, **given: Any) -> None:
     page = huey().reads.jobs(job_filter(**given), limit=limit)
     rows = [
         {
-            **shapes.job_json(job),
+            **answers.job_json(job),
             "error": job.error.message
             if job.error and not as_json
-            else shapes.error_json(job.error),
+            else answers.error_json(job.error),
         }
         for job in huey().reads.explained(page.items)
     ]
@@ -285,7 +285,7 @@ def jobs_show(job_id: str) -> None:
     """Print one job as JSON."""
     click.echo(
         json.dumps(
-            shapes.job_json(huey().reads.job(job_id)), ensure_ascii=False, indent=2, default=str
+            answers.job_json(huey().reads.job(job_id)), ensure_ascii=False, indent=2, default=str
         )
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Response, current_app, stream_with_context
 
-from dashboard import shapes
+from dashboard import answers
 from tasks.engine import Job, JobFilter, JobHuey
 from tasks.engine.operating.freezing import thaw
 from tasks.engine.operations import Operation
@@ -55,7 +55,7 @@ def lines(found: Iterator[Job], form: str) -> Iterator[str]:
     """Yield the file's text line by line; secret arguments are masked, as everywhere."""
     if form == "ndjson":
         for job in found:
-            yield json.dumps(shapes.job_json(job), ensure_ascii=False, default=str) + "\n"
+            yield json.dumps(answers.job_json(job), ensure_ascii=False, default=str) + "\n"
         return
     yield row(COLUMNS)
     for job in found:
@@ -63,7 +63,7 @@ def lines(found: Iterator[Job], form: str) -> Iterator[str]:
 
 
 def _cells(job: Job) -> list[Any]:
-    whole = shapes.job_json(job)
+    whole = answers.job_json(job)
     whole["tags"] = " ".join(job.tags)
     whole["error_type"] = job.error.type if job.error else ""
     whole["error_message"] = job.error.message if job.error else ""

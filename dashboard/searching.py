@@ -11,11 +11,11 @@ from urllib.parse import urlencode
 from flask import request
 
 from dashboard import actions, query
+from dashboard.answers import when
 from dashboard.formats import jobs, number
 from dashboard.meaning import alike, closest, task_words
 from dashboard.pages import watch
 from dashboard.query import Part, QueryError
-from dashboard.shapes import when
 from tasks.engine import Job, JobFilter, State, Unreachable
 from tasks.engine.records import Page, Survey
 

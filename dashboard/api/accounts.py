@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import jsonify
 
-from dashboard import accounts, auth, shapes
+from dashboard import accounts, answers, auth, shapes
 from dashboard.api.calls import act, body, call
 from dashboard.models import Operator
 
@@ -18,7 +18,7 @@ def operators() -> Any:
 
 def _operator(found: Operator) -> dict[str, Any]:
     return {"id": found.id, "email": found.email, "role": found.role, "disabled": bool(found.disabled_at),
-            "created_at": shapes.when(found.created_at)}  # fmt: skip
+            "created_at": answers.when(found.created_at)}  # fmt: skip
 
 
 @call(
@@ -56,8 +56,8 @@ def tokens() -> Any:
 
 def _token(row: Any) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "prefix": row.prefix, "role": row.role, "owner": row.owner,
-            "created_at": shapes.when(row.created_at), "last_used_at": shapes.when(row.last_used_at),
-            "revoked_at": shapes.when(row.revoked_at)}  # fmt: skip
+            "created_at": answers.when(row.created_at), "last_used_at": answers.when(row.last_used_at),
+            "revoked_at": answers.when(row.revoked_at)}  # fmt: skip
 
 
 @call(

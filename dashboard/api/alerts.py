@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from flask import Response, jsonify
 from pydantic import Field
 
-from dashboard import actions, shapes
+from dashboard import actions, answers, shapes
 from dashboard.alert_acts import channel_of, rule_of
 from dashboard.api.calls import act, body, call, query
 from dashboard.api.idempotency import idempotent
@@ -72,9 +72,9 @@ def rule_json(rule: AlertRule) -> dict[str, Any]:
         "unit": unit_of(rule.measure, rule.target), "for_minutes": rule.for_minutes,
         "least_samples": rule.least_samples, "severity": rule.severity, "enabled": rule.enabled,
         "channels": [channel.id for channel in rule.channels], "says": saying.rule_in_words(rule),
-        "state": rule.state, "since": shapes.when(rule.since_at), "value": rule.value, "samples": rule.samples,
-        "note": rule.note, "evaluated_at": shapes.when(rule.evaluated_at), "fired_at": shapes.when(rule.fired_at),
-        "muted_until": shapes.when(rule.muted_until) if rule.muted(utcnow()) else None, "owner": rule.owner,
+        "state": rule.state, "since": answers.when(rule.since_at), "value": rule.value, "samples": rule.samples,
+        "note": rule.note, "evaluated_at": answers.when(rule.evaluated_at), "fired_at": answers.when(rule.fired_at),
+        "muted_until": answers.when(rule.muted_until) if rule.muted(utcnow()) else None, "owner": rule.owner,
     }  # fmt: skip
 
 
@@ -84,10 +84,10 @@ def incident_json(incident: AlertIncident, told: list[AlertNotice]) -> dict[str,
         "id": incident.id, "rule": incident.rule_id, "name": incident.name, "severity": incident.severity,
         "measure": incident.measure, "target": incident.target or None, "says": incident.said,
         "value": incident.value, "worst": incident.worst, "samples": incident.samples,
-        "unit": unit_of(incident.measure, incident.target), "began_at": shapes.when(incident.began_at),
-        "opened_at": shapes.when(incident.opened_at), "closed_at": shapes.when(incident.closed_at),
+        "unit": unit_of(incident.measure, incident.target), "began_at": answers.when(incident.began_at),
+        "opened_at": answers.when(incident.opened_at), "closed_at": answers.when(incident.closed_at),
         "ended": incident.ended or None, "muted_by": incident.muted_by or None,
-        "acknowledged_at": shapes.when(incident.acknowledged_at), "acknowledged_by": incident.acknowledged_by or None,
+        "acknowledged_at": answers.when(incident.acknowledged_at), "acknowledged_by": incident.acknowledged_by or None,
         "notices": [notice_json(one) for one in told],
     }  # fmt: skip
 
@@ -96,7 +96,7 @@ def notice_json(notice: AlertNotice) -> dict[str, Any]:
     """Return one event told to one channel."""
     return {"id": notice.id, "channel": notice.channel, "kind": notice.kind, "event": notice.event,
             "state": notice.state, "detail": notice.detail, "attempts": notice.attempts,
-            "job": notice.job_id or None, "created_at": shapes.when(notice.created_at)}  # fmt: skip
+            "job": notice.job_id or None, "created_at": answers.when(notice.created_at)}  # fmt: skip
 
 
 def channel_json(channel: AlertChannel) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def preview_alert() -> Any:
     check_target(asked.measure, asked.target, huey.reads.names(), huey.reads.tasks())
     found = preview.look(Now(huey), asked)
     firings = [
-        {"at": shapes.when(one.at), "until": shapes.when(one.until), "worst": one.worst}
+        {"at": answers.when(one.at), "until": answers.when(one.until), "worst": one.worst}
         for one in found.firings
     ]
     now = (
@@ -166,7 +166,7 @@ def preview_alert() -> Any:
         else None
     )
     return jsonify({"firings": firings, "times": len(firings) if not found.why else None, "now": now, "holds": found.breached,
-                    "since": shapes.when(found.since), "why": found.why, "note": found.note,
+                    "since": answers.when(found.since), "why": found.why, "note": found.note,
                     "unit": unit_of(asked.measure, asked.target)})  # fmt: skip
 
 

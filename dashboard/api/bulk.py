@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import jsonify
 
-from dashboard import actions, auth, exporting, shapes
+from dashboard import actions, answers, auth, exporting, shapes
 from dashboard.api.calls import act, body, call, query, reads
 from dashboard.problems import BadField
 from tasks.engine import FINAL, State
@@ -140,14 +140,16 @@ def empty_queue(queue: str) -> Any:
 
 @call("GET", "/api/admin/operations", "viewer", "The newest operations")
 def operations() -> Any:
-    return jsonify({"items": [shapes.operation_json(one) for one in reads().operations(100)]})
+    return jsonify({"items": [answers.operation_json(one) for one in reads().operations(100)]})
 
 
 @call("GET", ONE, "viewer", "A bulk operation's progress")
 def operation(operation_id: str) -> Any:
-    found = shapes.operation_json(reads().operation(operation_id))
+    found = answers.operation_json(reads().operation(operation_id))
     events = reads().operation_events(operation_id)
-    return jsonify({**found, "events": [{"at": shapes.when(e.at), "text": e.text} for e in events]})
+    return jsonify(
+        {**found, "events": [{"at": answers.when(e.at), "text": e.text} for e in events]}
+    )
 
 
 @call("GET", f"{ONE}/outcomes", "viewer", "What it did to each job", query=shapes.Outcomes)
@@ -156,7 +158,7 @@ def operation_outcomes(operation_id: str) -> Any:
     reads().operation(operation_id)
     found = reads().operation_outcomes(operation_id, asked.limit, asked.start, asked.which)
     more = asked.start + asked.limit if len(found) == asked.limit else None
-    return jsonify({"items": [shapes.outcome_json(one) for one in found], "next": more})
+    return jsonify({"items": [answers.outcome_json(one) for one in found], "next": more})
 
 
 @call(
@@ -172,7 +174,7 @@ def operation_jobs(operation_id: str) -> Any:
     ids = reads().operation_found(operation_id, asked.limit, asked.start)
     jobs = reads().explained(list(reads().some(ids).values()))
     more = asked.start + asked.limit if len(ids) == asked.limit else None
-    return jsonify({"items": [shapes.job_json(job) for job in jobs], "next": more})
+    return jsonify({"items": [answers.job_json(job) for job in jobs], "next": more})
 
 
 @call("GET", f"{ONE}/download", "viewer", "The jobs of an export", query=shapes.Download)
@@ -189,7 +191,7 @@ def operation_act(operation_id: str, verb: str) -> Any:
     reads().operation(operation_id)
     name = {"cancel": "stop"}.get(verb, verb)
     done = act(f"{name}_operation", operation_id).operation
-    return jsonify(shapes.operation_json(done))  # type: ignore[arg-type]
+    return jsonify(answers.operation_json(done))  # type: ignore[arg-type]
 
 
 @call("POST", f"{ONE}/undo", "operator", "Take back what it did, where that is possible",

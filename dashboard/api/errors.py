@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from flask import jsonify
 from pydantic import Field
 
-from dashboard import shapes
+from dashboard import answers, shapes
 from dashboard.api.calls import act, body, call, query, reads
 from tasks.engine.operating.grouping import GROUP_STATES
 from tasks.engine.records import ErrorGroup
@@ -39,12 +39,12 @@ def group_json(group: ErrorGroup) -> dict[str, Any]:
     return {
         "id": group.id, "type": group.type, "message": group.title,
         "pattern": group.pattern, "place": group.place,
-        "state": group.state, "since": shapes.when(group.since_at),
-        "muted_until": shapes.when(group.muted_until), "returned_after_s": group.away_s,
-        "first_at": shapes.when(group.first_at), "last_at": shapes.when(group.last_at),
+        "state": group.state, "since": answers.when(group.since_at),
+        "muted_until": answers.when(group.muted_until), "returned_after_s": group.away_s,
+        "first_at": answers.when(group.first_at), "last_at": answers.when(group.last_at),
         "times": group.times, "jobs": {state.value: n for state, n in group.jobs.items()},
         "tasks": dict(group.tasks), "last_job": group.last_job, "by": group.by, "note": group.note,
-        "noted_by": group.noted_by, "noted_at": shapes.when(group.noted_at),
+        "noted_by": group.noted_by, "noted_at": answers.when(group.noted_at),
         "hours": list(group.hours),
     }  # fmt: skip
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import jsonify
 
-from dashboard import actions, shapes
+from dashboard import actions, answers, shapes
 from dashboard.api.calls import act, body, call, query, queue_name, reads
 from tasks import outbox
 from tasks.database import reading
@@ -49,7 +49,7 @@ def jobs(queue: str) -> Any:
     )
     mails = _mails(list(page.items))
     return jsonify({
-        "items": [shapes.job_json(job, mails.get(job.id)) for job in reads().explained(page.items)], "next": page.next,
+        "items": [answers.job_json(job, mails.get(job.id)) for job in reads().explained(page.items)], "next": page.next,
         "previous": page.previous, "total": page.total, "searched": page.searched, "of": page.of,
     })  # fmt: skip
 
@@ -64,16 +64,18 @@ def job_answer(queue: str, job_id: str, status: int = 200) -> Any:
     row = outbox.row(job_id)
     if row is not None and (row.pushed_at is None or not reads().is_reachable()):
         with reading() as db:
-            return jsonify(shapes.waiting_row(row, actions.huey(), mail.by_job(db, job_id))), status
+            return jsonify(
+                answers.waiting_row(row, actions.huey(), mail.by_job(db, job_id))
+            ), status
     found, its_mail = whole(queue, job_id)
-    return jsonify(shapes.job_json(found, its_mail)), status
+    return jsonify(answers.job_json(found, its_mail)), status
 
 
 @call("GET", "/api/admin/queues/<queue>/job/<job_id>/logs", "viewer", "A job's log lines")
 def job_logs(queue: str, job_id: str) -> Any:
     whole(queue, job_id)
     return jsonify(
-        {"items": [{"at": shapes.when(e.at), "text": e.text} for e in reads().logs(job_id)]}
+        {"items": [{"at": answers.when(e.at), "text": e.text} for e in reads().logs(job_id)]}
     )
 
 

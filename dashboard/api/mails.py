@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, jsonify
 from pydantic import ValidationError
 
-from dashboard import actions, shapes
+from dashboard import actions, answers, shapes
 from dashboard.api.calls import act, body, call, query
 from dashboard.api.idempotency import idempotent
 from dashboard.api.jobs import job_answer
@@ -102,7 +102,7 @@ def mail_log() -> Any:
             limit=asked.limit,
         )
     next_ = found[-1].id if len(found) == asked.limit else None
-    return jsonify({"items": [shapes.mail_json(row) for row in found], "next": next_})
+    return jsonify({"items": [answers.mail_json(row) for row in found], "next": next_})
 
 
 @call("GET", "/api/emails/<int:email_id>", "viewer", "One mail with its attempts")
@@ -111,10 +111,10 @@ def one_mail(email_id: int) -> Any:
         found, tries = mail.get(db, email_id), mail.attempts(db, email_id)
     if found is None:
         raise UnknownJob(f"there is no mail {email_id}")
-    listed = [{"number": t.number, "started_at": shapes.when(t.started_at), "phase": t.phase, "outcome": t.outcome,
+    listed = [{"number": t.number, "started_at": answers.when(t.started_at), "phase": t.phase, "outcome": t.outcome,
                "code": t.code, "enhanced": t.enhanced, "text": t.text, "duration_ms": t.duration_ms,
                "server": t.server} for t in tries]  # fmt: skip
-    return jsonify({**shapes.mail_json(found), "tries": listed})
+    return jsonify({**answers.mail_json(found), "tries": listed})
 
 
 @call(
@@ -152,7 +152,7 @@ def suppressions() -> Any:
                     "address": s.address,
                     "reason": s.reason,
                     "source": s.source,
-                    "created_at": shapes.when(s.created_at),
+                    "created_at": answers.when(s.created_at),
                 }
                 for s in found
             ]

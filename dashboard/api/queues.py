@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import current_app, jsonify
 
-from dashboard import shapes
+from dashboard import answers, shapes
 from dashboard.api.calls import act, body, call, query, queue_name, reads
 from dashboard.health import as_json
 from dashboard.problems import BadField
@@ -22,7 +22,7 @@ def _view() -> Any:
 
 @call("GET", "/api/admin/queues", "viewer", "The queues with their options and counts")
 def queues() -> Any:
-    return jsonify({"items": [shapes.queue_json(queue) for queue in reads().queues()]})
+    return jsonify({"items": [answers.queue_json(queue) for queue in reads().queues()]})
 
 
 @call("GET", "/api/admin/queues/health", "viewer", "Whether anything is broken; 503 when unhealthy")
@@ -36,12 +36,12 @@ def stats() -> Any:
     view = _view()
     if view.snapshot is None or view.error:
         raise Unreachable(view.error)
-    return jsonify(shapes.stats_json(view.snapshot, view.kpis))
+    return jsonify(answers.stats_json(view.snapshot, view.kpis))
 
 
 @call("GET", "/api/admin/queues/<queue>", "viewer", "One queue")
 def queue(queue: str) -> Any:
-    return jsonify(shapes.queue_json(reads().queue(queue)))
+    return jsonify(answers.queue_json(reads().queue(queue)))
 
 
 @call(
@@ -55,7 +55,7 @@ def patch_queue(queue: str) -> Any:
     given = body(shapes.Limits).model_dump(exclude_unset=True)
     if not given:
         raise BadField("body", "say at least one of concurrency, rate and retention")
-    return jsonify(shapes.queue_json(act("set_limits", queue, **given).value))
+    return jsonify(answers.queue_json(act("set_limits", queue, **given).value))
 
 
 @call(
@@ -68,14 +68,14 @@ def patch_queue(queue: str) -> Any:
 def pause(queue: str) -> Any:
     given = body(shapes.PauseBody)
     return jsonify(
-        shapes.queue_json(act("pause", queue, reason=given.reason, until=given.until).value)
+        answers.queue_json(act("pause", queue, reason=given.reason, until=given.until).value)
     )
 
 
 @call("POST", "/api/admin/queues/<queue>/resume", "operator", "Take jobs again", body=shapes.Body)
 def resume(queue: str) -> Any:
     body(shapes.Body)
-    return jsonify(shapes.queue_json(act("resume", queue).value))
+    return jsonify(answers.queue_json(act("resume", queue).value))
 
 
 # Pauses of tasks and tags
@@ -84,7 +84,7 @@ def resume(queue: str) -> Any:
 @call("GET", "/api/admin/pauses", "viewer", "The paused tasks and tags")
 def pauses() -> Any:
     parts = reads().snapshot().paused_parts
-    return jsonify({"items": [shapes.paused_json(part) for part in parts]})
+    return jsonify({"items": [answers.paused_json(part) for part in parts]})
 
 
 @call("POST", "/api/admin/<any(tasks, tags):of>/<name>/<any(pause, resume):verb>", "operator",
@@ -97,7 +97,7 @@ def pause_part(of: str, name: str, verb: str) -> Any:
         return jsonify({"kind": kind, "name": name, "paused": False})
     given = body(shapes.PauseBody)
     done = act(f"pause_{kind}", name, reason=given.reason, until=given.until)
-    return jsonify(shapes.paused_json(done.value))
+    return jsonify(answers.paused_json(done.value))
 
 
 @call(
@@ -118,7 +118,7 @@ def metrics(queue: str) -> Any:
     )
     found = reads().minutes(name, minutes)
     return jsonify({
-        "queue": queue, "minutes": [shapes.minute_json(minute) for minute in found],
+        "queue": queue, "minutes": [answers.minute_json(minute) for minute in found],
         "wait_ms": _percentiles(wait), "run_ms": _percentiles(run),
     })  # fmt: skip
 

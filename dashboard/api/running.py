@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import jsonify
 
-from dashboard import shapes
+from dashboard import answers, shapes
 from dashboard.api.calls import act, body, call, query, reads
 
 # Workers and accounts
@@ -14,7 +14,7 @@ from dashboard.api.calls import act, body, call, query, reads
 
 @call("GET", "/api/admin/workers", "viewer", "Worker processes")
 def workers() -> Any:
-    return jsonify({"items": [shapes.worker_json(worker) for worker in reads().workers()]})
+    return jsonify({"items": [answers.worker_json(worker) for worker in reads().workers()]})
 
 
 @call(
@@ -27,7 +27,7 @@ def workers() -> Any:
 def worker_act(worker_id: str, verb: str) -> Any:
     body(shapes.Body)
     name = "wake" if verb == "resume" else verb
-    return jsonify(shapes.worker_json(act(name, worker_id).value))
+    return jsonify(answers.worker_json(act(name, worker_id).value))
 
 
 @call(
@@ -39,7 +39,7 @@ def worker_act(worker_id: str, verb: str) -> Any:
 )
 def stop_worker(worker_id: str) -> Any:
     name = "stop_now" if body(shapes.Stop).now else "stop"
-    return jsonify(shapes.worker_json(act(name, worker_id).value))
+    return jsonify(answers.worker_json(act(name, worker_id).value))
 
 
 # Batches
@@ -48,12 +48,12 @@ def stop_worker(worker_id: str) -> Any:
 @call("GET", "/api/admin/batches", "viewer", "The newest batches", query=shapes.Newest)
 def batches() -> Any:
     found = reads().batches(query(shapes.Newest).limit)
-    return jsonify({"items": [shapes.batch_json(batch) for batch in found]})
+    return jsonify({"items": [answers.batch_json(batch) for batch in found]})
 
 
 @call("GET", "/api/admin/batches/<batch_id>", "viewer", "One batch with its members by state")
 def batch(batch_id: str) -> Any:
-    return jsonify(shapes.batch_json(reads().batch(batch_id)))
+    return jsonify(answers.batch_json(reads().batch(batch_id)))
 
 
 # Periodic tasks
@@ -61,12 +61,12 @@ def batch(batch_id: str) -> Any:
 
 @call("GET", "/api/admin/periodic", "viewer", "The periodic tasks with their last thirty ticks")
 def periodic() -> Any:
-    return jsonify({"items": [shapes.periodic_json(task) for task in reads().periodic()]})
+    return jsonify({"items": [answers.periodic_json(task) for task in reads().periodic()]})
 
 
 @call("GET", "/api/admin/periodic/<task>", "viewer", "One periodic task, with its next ten ticks")
 def periodic_task(task: str) -> Any:
-    return jsonify(shapes.periodic_json(reads().periodic_task(task)))
+    return jsonify(answers.periodic_json(reads().periodic_task(task)))
 
 
 @call(

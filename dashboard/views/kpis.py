@@ -11,9 +11,9 @@ from typing import Any
 from flask import Blueprint, Response
 
 from dashboard import actions, formats, plots
+from dashboard.answers import when
 from dashboard.pages import render, shown_range, watch
 from dashboard.security import declare
-from dashboard.shapes import when
 from tasks import kpis
 from tasks.engine import Unreachable
 from tasks.engine.figures.measuring import RANGES
