@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from dashboard import answer_schemas
+
 VARIABLE = re.compile(r"<(?:(int|any\(([^)]*)\)):)?(\w+)>")
 PROBLEM = {
     "type": "object", "required": ["type", "title", "status", "detail"],
@@ -39,7 +41,7 @@ def document(calls: Iterable[Any]) -> dict[str, Any]:
         "info": {"title": "Jobdeck", "version": "0.1.0", "description": "Queues, jobs and mail of one instance."},
         "paths": paths, "security": [{"bearer": []}],
         "components": {
-            "schemas": {**schemas.get("$defs", {}), "Problem": PROBLEM},
+            "schemas": {**schemas.get("$defs", {}), **answer_schemas.schemas(), "Problem": PROBLEM},
             "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
         },
     }  # fmt: skip
@@ -49,12 +51,22 @@ def _operation(one: Any) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": one.name, "summary": one.summary, "description": f"Needs the role {one.role}.",
         "parameters": [*_path(one.path), *_query(one.query)],
-        "responses": {str(one.status): {"description": "Done"}, **{status: _problem(text) for status, text in FAULTS.items()}},
+        "responses": {str(one.status): _done(one.name), **{status: _problem(text) for status, text in FAULTS.items()}},
     }  # fmt: skip
     if one.body:
         schema = {"$ref": f"#/components/schemas/{one.body.__name__}"}
         found["requestBody"] = {"content": {"application/json": {"schema": schema}}}
     return found
+
+
+def _done(name: str) -> dict[str, Any]:
+    """Describe what a call answers when it is done."""
+    schema = answer_schemas.answer(name)
+    if schema is not None:
+        return {"description": "Done", "content": {"application/json": {"schema": schema}}}
+    if name in answer_schemas.FILES:
+        return {"description": "A file", "content": {answer_schemas.FILES[name]: {}}}
+    return {"description": "Done"}
 
 
 def _problem(text: str) -> dict[str, Any]:
