@@ -51,3 +51,11 @@ def held_long(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let what is finished wait for a slot to take it along, as long as the test takes."""
     monkeypatch.setattr(dispatch, "_run", lambda ref: None)
+
+
+@pytest.fixture
+def tens(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> JobHuey:
+    """Return a Huey whose operations go in chunks of ten."""
+    monkeypatch.setattr(huey.commands.stepper, "size", 10)
+    monkeypatch.setattr(huey.commands.stepper, "_fit", lambda many, took_s: None)
+    return huey

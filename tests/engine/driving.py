@@ -39,6 +39,22 @@ def state_of(huey: JobHuey, job_id: str) -> State:
     return huey.reads.job(job_id).state
 
 
+def command(huey: JobHuey, verb: str, *ids: str, **options: Any) -> Any:
+    found = getattr(huey.commands, verb)(ids, **options)
+    return found[0] if len(ids) == 1 else found
+
+
+def sets_holding(huey: JobHuey, job_id: str) -> list[str]:
+    """Return the state sets a job is in, over all queues."""
+    keys = [key.decode() for key in huey.storage.client.keys(huey.storage.keys.of("state", "*"))]
+    found = [key for key in keys if huey.storage.call("ZSCORE", key, job_id) is not None]
+    return [key.rpartition(":")[2] for key in found]
+
+
+def counts(huey: JobHuey, queue: str = "default") -> dict[State, int]:
+    return {state: many for state, many in huey.reads.queue(queue).counts.items() if many}
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
