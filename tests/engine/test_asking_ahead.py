@@ -12,6 +12,7 @@ from waiting import wait_until
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.pace import MOST_HELD
+from tasks.engine.scripts import source
 
 
 def keep_pace(slot: JobHuey) -> None:
@@ -77,6 +78,7 @@ def test_what_was_asked_ahead_is_not_forgotten_by_who_ends(
 def test_an_answer_that_is_lost_loses_no_outcome_and_no_job(
     no_runner: None, held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    slot.storage.client.script_load(source("finish_and_fetch"))
     ids = add(slot, 100)
     ask_ahead(slot, ids)
     ours = slot.lease.held().keys()
