@@ -22,6 +22,7 @@ def create_app(settings: Settings | None = None, huey: JobHuey | None = None) ->
     """
     from dashboard import api, auth, cli_bulk, formats, pages, problems, security, views
     from dashboard.health import Watch
+    from dashboard.hits import Hits
 
     found = settings or settings_module.get()
     if huey is None:
@@ -31,6 +32,7 @@ def create_app(settings: Settings | None = None, huey: JobHuey | None = None) ->
     app = Flask(__name__, static_url_path="/static")
     huey.storage.scripts.rest_s = REST_S
     app.extensions["huey"], app.extensions["watch"] = huey, Watch(huey)
+    app.extensions["hits"] = Hits(huey)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     security.init_app(app, found)
     auth.init_app(app)

@@ -49,6 +49,7 @@ def run(huey: JobHuey, actor: Actor | None, name: str, target: str, **params: An
     finally:
         if has_request_context():
             current_app.extensions["watch"].forget()
+            current_app.extensions["hits"].forget()
     if result.operation is not None:
         options = json.dumps(dict(result.operation.options), ensure_ascii=False, default=str)
         params |= {"operation": result.operation.id, "given": options}

@@ -6,10 +6,10 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
 from flask import Flask, Response, current_app, flash, g, make_response, render_template, request
@@ -26,6 +26,7 @@ from tasks.engine.instance import Pause, PausedPart
 
 PAUSES = {"15m": 15, "1h": 60, "4h": 240, "24h": 1440}  # what the forms offer, in minutes
 SLOW_S = 0.25
+ROWS = 100  # of a table that shows all there is: a row takes up to 0.2 ms
 # allowEval and includeIndicatorStyles: the policy forbids both. 304 and 204 leave a region as it is.
 HTMX = {
     "includeIndicatorStyles": False, "allowEval": False, "allowScriptTags": False,
@@ -73,16 +74,19 @@ def is_fragment() -> bool:
     return "HX-Request" in asked and not whole
 
 
-def render(template: str, *, figures: Any = None, status: int = 200, **values: Any) -> Response:
+def render(template: str, *, figures: Any = None, status: int = 200,
+           make: Callable[[], Mapping[str, Any]] = dict, **values: Any) -> Response:  # fmt: skip
     """Render a page, or its live region, with an ETag over its figures.
 
     Args:
         figures: what the region shows, without ages and clocks; the same figures answer 304.
+        make: reads more values, which is not needed for a 304.
     """
     shown = banners()
     etag = _etag((figures, shown)) if figures is not None else ""
     if is_fragment() and etag and request.headers.get("If-None-Match", "").strip('"') == etag:
         return _calmly(Response(status=304))
+    values |= make()
     values["layout"] = "_live.html" if is_fragment() else "base.html"
     response = make_response(render_template(template, etag=etag, banners=shown, **values), status)
     if etag:
@@ -225,6 +229,33 @@ def shown_range(default: str, offered: Sequence[str]) -> str:
     """Return the range that this address names, where the page offers it."""
     found = request.args.get("range", default)
     return found if found in offered else default
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[Found]):
+    """The rows of a long table that a page shows; `start` are left out before them."""
+
+    items: Sequence[Found]
+    start: int
+    total: int
+
+    @property
+    def previous(self) -> int | None:
+        """Return where the part before begins."""
+        return max(0, self.start - ROWS) if self.start else None
+
+    @property
+    def next(self) -> int | None:
+        """Return where the next part begins."""
+        end = self.start + len(self.items)
+        return end if end < self.total else None
+
+
+def part_of(rows: Sequence[Found]) -> Part[Found]:
+    """Return the rows that this address asks for; one that is past the end begins anew."""
+    given = request.args.get("cursor", "")
+    start = int(given) if given.isdecimal() and int(given) < len(rows) else 0
+    return Part(rows[start : start + ROWS], start, len(rows))
 
 
 def listing() -> tuple[Listing, str]:

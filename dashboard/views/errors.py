@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
-from flask import Blueprint, redirect, request, url_for
+from flask import Blueprint, current_app, redirect, request, url_for
 
 from dashboard import actions, arrows, auth, traces
-from dashboard.pages import render, say, watch
+from dashboard.hits import LOOKED_AT, Hits, failed
+from dashboard.pages import render, say, shared, watch
 from dashboard.security import declare, local_path
 from tasks.database import utcnow
-from tasks.engine import EngineError, Job, JobFilter, State, Term, Unreachable
+from tasks.engine import EngineError, Unreachable
 from tasks.engine.instance import Minute
 from tasks.engine.operating.grouping import GROUP_STATES, UNSOLVED
-from tasks.engine.records import ErrorGroup, ErrorGroups
+from tasks.engine.records import ErrorGroup, ErrorGroups, Page
 
 bp = Blueprint("errors", __name__)
 NEW = timedelta(days=1)
-LOOKED_AT = 1000
 SHOWN = 5
 MUTES = {"1h": 1, "4h": 4, "24h": 24, "7d": 168}  # hours
-
-
-@dataclass(slots=True)
-class Hit:
-    """Whom a group's newest failed jobs were for, by what can be told of them."""
-
-    looked: int = 0
-    people: set[str] = field(default_factory=set)
-    by: dict[str, Counter[str]] = field(default_factory=dict)
-
-    def add(self, name: str, value: Any) -> None:
-        """Count one job under a heading."""
-        if isinstance(value, str) and value:
-            self.by.setdefault(name, Counter())[value] += 1
 
 
 @bp.get("/errors")
@@ -83,50 +67,26 @@ def bars(counts: Sequence[int]) -> list[Minute]:
 def show(group: str) -> Any:
     """Show one group: since when, how often, whom it hit, where it fails, what to do."""
     reads = actions.huey().reads
-    found = reads.error_group(group)
-    jobs = _failed(group)
-    sample = reads.job(jobs[0].id) if jobs else None
+    found, page = shared(lambda: (reads.error_group(group), reads.jobs(failed(group), None, SHOWN)))
+    newest = page.items[0].changed_at if page.items else None
+    figures = (found.times, found.state, found.muted_until, found.note, found.jobs, found.minutes,
+               page.total, newest)  # fmt: skip
+    return render("error.html", figures=figures, make=partial(_whole, found, page))
+
+
+def _whole(found: ErrorGroup, page: Page) -> dict[str, Any]:
+    """Return what a group's page shows."""
+    jobs, group = page.items, found.id
+    sample = actions.huey().reads.job(jobs[0].id) if jobs else None
     error = sample.error if sample else None
-    figures = (found.times, found.state, found.muted_until, found.note, found.jobs, found.minutes)
-    return render(
-        "error.html", figures=figures, group=found, jobs=jobs[:SHOWN], hit=hit(jobs), sample=error,
-        trace=traces.read(error.traceback) if error and error.traceback else None, mutes=MUTES,
-        minutes=bars(found.minutes), new_since=utcnow() - NEW, query=f"group:{group}",
-        looked_at=LOOKED_AT, task=found.task,
-        address=partial(arrows.address, text=urlencode({"status": "failed", "q": f"group:{group}"})),
-    )  # fmt: skip
-
-
-def _failed(group: str) -> list[Job]:
-    """Return the newest failed jobs of a group, at most LOOKED_AT."""
-    wanted = JobFilter(state=State.FAILED, terms=(Term("group", (group,)),))
-    found: list[Job] = []
-    reads, cursor = actions.huey().reads, None
-    while len(found) < LOOKED_AT:
-        page = reads.jobs(wanted, cursor, 500)
-        found += page.items
-        cursor = page.next
-        if cursor is None:
-            break
-    return found
-
-
-def hit(jobs: Sequence[Job]) -> Hit:
-    """Count whom jobs were for: addresses, their domains, types of mail, tasks, workers."""
-    found = Hit(looked=len(jobs))
-    parameters = {job.task: actions.huey().parameters(job.task) for job in jobs}
-    for job in jobs:
-        named = {**dict(zip(parameters[job.task], job.args, strict=False)), **job.kwargs}
-        to = named.get("to")
-        if isinstance(to, str) and "@" in to:
-            found.people.add(to.casefold())
-            found.add("Recipient domain", to.rpartition("@")[2].casefold())
-        found.add("Type", named.get("type"))
-        found.add("Worker", job.worker)
-        found.add("Task", job.task.removeprefix("tasks."))
-    alone = [name for name in ("Task",) if len(found.by.get(name, ())) < 2]
-    found.by = {name: count for name, count in found.by.items() if name not in alone}
-    return found
+    hits: Hits = current_app.extensions["hits"]
+    return {
+        "group": found, "jobs": jobs, "hit": hits.of(group, page), "sample": error,
+        "trace": traces.read(error.traceback) if error and error.traceback else None, "mutes": MUTES,
+        "minutes": bars(found.minutes), "new_since": utcnow() - NEW, "query": f"group:{group}",
+        "looked_at": LOOKED_AT, "task": found.task,
+        "address": partial(arrows.address, text=urlencode({"status": "failed", "q": f"group:{group}"})),
+    }  # fmt: skip
 
 
 def _until() -> datetime | None:

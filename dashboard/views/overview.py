@@ -11,8 +11,10 @@ from dashboard.actions import huey
 from dashboard.pages import render, shared, watch
 from dashboard.security import declare
 from dashboard.views.errors import unsolved
-from tasks.engine import Unreachable
+from tasks.engine import State, Unreachable
+from tasks.engine.instance import QueueStats, Snapshot
 
+QUEUES = 25  # of hundreds; the page of queues has all
 bp = Blueprint("overview", __name__)
 
 
@@ -39,7 +41,16 @@ def show() -> Any:
                [(m.completed, m.failed) for m in found["minutes"]], [(g.id, g.times, g.state) for g in found["groups"]],
                [a.id for a in acts], [j.id for j in found["running"]],
                [(o.id, o.state, o.progress) for o in found["operations"]])  # fmt: skip
-    return render("overview.html", figures=figures, acts=acts, **found)
+    return render("overview.html", figures=figures, acts=acts, queues=first(view.snapshot), **found)
+
+
+def first(snapshot: Snapshot | None) -> list[QueueStats]:
+    """Return the queues that are shown, in their usual order: of many those that something holds up, then the fullest."""
+    queues = list(snapshot.queues) if snapshot else []
+    ranked = sorted(queues, key=lambda q: (q.breaker is None and q.pause is None, -q.counts[State.WAITING],
+                                           -q.counts[State.ACTIVE]))  # fmt: skip
+    shown = {queue.name for queue in ranked[:QUEUES]}
+    return [queue for queue in queues if queue.name in shown]
 
 
 def _figures() -> dict[str, Any]:

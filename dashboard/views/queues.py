@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from dashboard import actions, audit_log, auth, plots
 from dashboard.models import AuditEntry
-from dashboard.pages import render, say, shared, shown_range, watch
+from dashboard.pages import part_of, render, say, shared, shown_range, watch
 from dashboard.security import declare, local_path
 from dashboard.views.pauses import until
 from tasks.database import reading, utcnow
@@ -32,13 +32,15 @@ def table() -> Any:
     view = watch()
     known = view.snapshot and not view.error
     by_queue = shared(lambda: actions.huey().reads.minutes_by_queue(60)) if known else {}
-    queues = view.snapshot.queues if view.snapshot else []
+    part = part_of(view.snapshot.queues if view.snapshot else [])
     served = view.snapshot.served if view.snapshot else ()
     figures = [
         (q.name, q.counts, q.paused, q.breaker and q.breaker.state, q.per_minute, q.name in served)
-        for q in queues
+        for q in part.items
     ]
-    return render("queues.html", figures=figures, by_queue=by_queue, queues=queues)
+    return render(
+        "queues.html", figures=(figures, part.start, part.total), by_queue=by_queue, part=part
+    )
 
 
 def _queue(name: str) -> QueueStats:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, abort, request
 
 from dashboard import actions, plots
-from dashboard.pages import render, shown_range, watch
+from dashboard.pages import part_of, render, shown_range, watch
 from dashboard.security import declare
 from tasks.engine import JobFilter, State, Unreachable
 from tasks.engine.figures.measuring import RANGES
@@ -69,12 +70,17 @@ def table() -> Any:
     """List the tasks with their figures."""
     range_, sort = shown_range("24h", OFFERED), request.args.get("sort", "runs")
     try:
-        found = [] if watch().error else rows(range_)
+        found = (
+            [] if watch().error else watch().shared.get(f"tasks {range_}", partial(rows, range_))
+        )
     except Unreachable:
         found = []
-    found = sorted(found, key=SORTS.get(sort, SORTS["runs"]))
-    figures = [(row.task, row.queue, row.seen, row.standing, row.last) for row in found]
-    return render("tasks.html", figures=figures, rows=found, range_=range_, offered=OFFERED,
+    part = part_of(sorted(found, key=SORTS.get(sort, SORTS["runs"])))
+    figures = (
+        part.total,
+        [(row.task, row.queue, row.seen, row.standing, row.last) for row in part.items],
+    )
+    return render("tasks.html", figures=figures, part=part, range_=range_, offered=OFFERED,
                   sort=sort if sort in SORTS else "runs", standing=STANDING)  # fmt: skip
 
 

@@ -19,6 +19,7 @@ import academy
 import dashboard
 from dashboard import auth, create_app
 from dashboard.health import Watch
+from dashboard.hits import Hits
 from dashboard.models import Operator
 from dashboard.views import operations
 from tasks import database as db
@@ -73,7 +74,7 @@ def app(make_app: Callable[..., Flask], huey: JobHuey, made: dict[str, Flask]) -
     if "app" not in made:
         made["app"] = make_app()
     found = made["app"]
-    found.extensions["watch"] = Watch(huey)
+    found.extensions["watch"], found.extensions["hits"] = Watch(huey), Hits(huey)
     found.extensions["throttle"].storage.reset()
     return found
 

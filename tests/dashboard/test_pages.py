@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,9 @@ def test_a_region_answers_anew_when_a_figure_changed(admin: Browser, app: Flask,
     assert etag(answer.text) != tag
 
 
-@pytest.mark.parametrize("address", ["/", "/queues", "/queues/email", "/workers", "/periodic"])
+@pytest.mark.parametrize(
+    "address", ["/", "/queues", "/queues/email", "/tasks", "/workers", "/periodic"]
+)
 def test_what_one_tab_has_read_another_does_not_read_again(
     admin: Browser, app: Flask, monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
@@ -116,6 +119,43 @@ def test_what_one_tab_has_read_another_does_not_read_again(
     assert ", 0 Redis calls" in admin.get(address).text
     watch.forget()
     assert ", 0 Redis calls" not in admin.get(address).text
+
+
+@pytest.mark.parametrize("address", ["/queues", "/tasks?sort=task"])
+def test_a_long_table_is_shown_in_parts_that_keep_themselves_fresh(
+    admin: Browser, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    kind = address.partition("?")[0]
+    rows = re.compile(rf'<tr data-href="{kind}/([^"]+)"')
+    every = rows.findall(admin.get(address).text)
+    monkeypatch.setattr("dashboard.pages.ROWS", 2)
+    met, at = [], address
+    while at:
+        page = admin.get(at).text
+        part = rows.findall(page)
+        assert 1 <= len(part) <= 2
+        assert f"{len(met) + 1} to {len(met) + len(part)} of {len(every)}" in page
+        fresh = re.search(r'hx-get="([^"]+)"', page)
+        assert fresh
+        assert rows.findall(admin.get(unescape(fresh[1]), headers=FRAGMENT).text) == part
+        met += part
+        older = re.search(r'rel="next" href="([^"]+)"', page)
+        at = unescape(older[1]) if older else ""
+    assert met == every
+    assert rows.findall(admin.get(f"{kind}?sort=task&cursor=99999").text) == every[:2]
+
+
+def test_of_many_queues_the_overview_shows_those_that_matter(
+    admin: Browser, app: Flask, huey: JobHuey, monkeypatch: pytest.MonkeyPatch, ends: Any
+) -> None:
+    shown = re.compile(r'<td class="name-cell">\s*<a class="plain" href="/queues/([^"]+)"')
+    every = shown.findall(admin.get("/").text)
+    assert every == huey.reads.names()
+    monkeypatch.setattr("dashboard.views.overview.QUEUES", 2)
+    ends()
+    huey.commands.pause(every[0], reason="looked at", by="ada")
+    app.extensions["watch"].forget()
+    assert shown.findall(admin.get("/").text) == [every[0], "maintenance"]
 
 
 def test_the_table_stands_still_and_counts_what_is_new(admin: Browser, ends: Any) -> None:
