@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from tasks import kpis
 from tasks.alerts import evaluation, measures
 from tasks.alerts.measures import OWN, Measure, Now, Seen
 from tasks.engine.figures import metrics
+from tasks.engine.figures.chosen import Choice, choice
 from tasks.engine.figures.measuring import Span
 from tasks.engine.figures.metrics import GAUGES, Counts, Figures
 
@@ -121,19 +122,29 @@ def _past(measure: Measure, rule: Drafted, now: Now, span_s: int) -> tuple[list[
         return _kpi_points(rule, now, span_s), ""
     if measure.point is None:
         return None, ""
-    spans = now.huey.reads.kept(span_s, now.ms)
-    return list(_points(measure, rule, _known(spans), now)), _note(rule, spans)
+    if measure.split and not rule.target:
+        return _split_points(measure, rule, now, span_s)
+    kind, _, name = rule.target.partition(":")
+    wanted = choice(
+        name if kind == "queue" else None, name if kind == "task" else None, without=OWN
+    )
+    spans = now.huey.reads.kept(span_s, [wanted], now.ms)
+    window = Window(rule.over_minutes * 60)
+    points = [
+        _point(span, _seen(measure, window, span, span.each[0].values())) for span in _known(spans)
+    ]
+    return points, _note(rule, spans)
 
 
 def _known(spans: Sequence[Span]) -> Sequence[Span]:
     """Leave out the time before anything was counted."""
-    first = next((n for n, span in enumerate(spans) if span.sums), len(spans))
+    first = next((n for n, span in enumerate(spans) if span.is_known), len(spans))
     return spans[first:]
 
 
 def _note(rule: Drafted, spans: Sequence[Span]) -> str:
     """Say where the past is coarser than the rule; nothing where that makes no difference."""
-    steps = sorted({span.step_s for span in spans if span.sums}, reverse=True)
+    steps = sorted({span.step_s for span in spans if span.is_known}, reverse=True)
     needs = {rule.over_minutes * 60, rule.for_minutes * 60} - {0} or {60}
     coarse = [step for step in steps if any(need % step for need in needs)]
     if not coarse:
@@ -147,33 +158,41 @@ def _note(rule: Drafted, spans: Sequence[Span]) -> str:
 STEPS = {60: "the minute", 600: "ten minutes", 3600: "the hour"}
 
 
-def _points(measure: Measure, rule: Drafted, spans: Sequence[Span], now: Now) -> Iterator[Point]:
-    """Yield what the rule would have seen at the end of each span."""
-    kind, _, name = rule.target.partition(":")
-    queues = (
-        list(now.huey.reads.names())
-        if measure.split and not kind
-        else [name if kind == "queue" else None]
-    )
+def _split_points(
+    measure: Measure, rule: Drafted, now: Now, span_s: int
+) -> tuple[list[Point], str]:
+    """Return the sum over the queues, each looked at alone; one in which no job ever waited adds nothing."""
+    spans = now.huey.reads.kept(span_s, [choice(without=OWN)], now.ms)
+    held = {
+        queue
+        for span in spans
+        for (queue, _), counts in span.each[0].items()
+        if counts.get("depth")
+    }
+    queues = [queue for queue in now.huey.reads.names() if queue in held]
+    if queues:
+        spans = now.huey.reads.kept(span_s, [Choice(without=OWN, by_queue=True)], now.ms)
     windows = [(queue, Window(rule.over_minutes * 60)) for queue in queues]
-    task = name if kind == "task" else None
-    for span in spans:
+    points = []
+    for span in _known(spans):
+        counts = span.each[0]
         seen = [
-            _seen(measure, window, span, span.of(queue, task, OWN)) for queue, window in windows
+            _seen(measure, window, span, [counts.get((queue, ""), {})]) for queue, window in windows
         ]
-        yield (
-            span.at + timedelta(seconds=span.step_s),
-            span.step_s,
-            seen[0] if len(seen) == 1 else _sum(seen),
-        )
+        points.append(_point(span, _sum(seen)))
+    return points, _note(rule, spans)
 
 
-def _seen(measure: Measure, window: Window, span: Span, counts: Sequence[Counts]) -> Seen:
+def _point(span: Span, seen: Seen) -> Point:
+    return span.at + timedelta(seconds=span.step_s), span.step_s, seen
+
+
+def _seen(measure: Measure, window: Window, span: Span, counts: Iterable[Counts]) -> Seen:
     assert measure.point is not None  # noqa: S101 - looked at before
     return measure.point(_figures(window, span, counts))
 
 
-def _figures(window: Window, span: Span, counts: Sequence[Counts]) -> Figures:
+def _figures(window: Window, span: Span, counts: Iterable[Counts]) -> Figures:
     """Let a span come into a window; return the figures of what is in it then."""
     merged: dict[tuple[str, str], Counts] = {}
     for one in counts:
@@ -229,13 +248,14 @@ def _kpi_points(rule: Drafted, now: Now, span_s: int) -> list[Point]:
     found = measures.definition(rule.measure, rule.target)
     assert found is not None  # noqa: S101 - a rule of this measure names one
     hours_s = found.hours * 3600
-    spans = _known(now.huey.reads.kept(span_s, now.ms))
-    whole, quick, names = Window(hours_s), Window(hours_s), kpis.fast(now.huey)
+    choices = [choice(without=OWN), choice(queues=kpis.fast(now.huey), without=OWN)]
+    spans = _known(now.huey.reads.kept(span_s, choices, now.ms))
+    whole, quick = Window(hours_s), Window(hours_s)
     posted = kpis.mails_by_step(spans[0].at, MAILS_S) if spans else {}
     points = []
     for span in spans:
-        everything = _figures(whole, span, span.of(None, None, OWN))
-        fast = _figures(quick, span, [one for name in names for one in span.of(name, None, OWN)])
+        everything = _figures(whole, span, span.each[0].values())
+        fast = _figures(quick, span, span.each[1].values())
         end = span.at + timedelta(seconds=span.step_s)
         value, samples = found.measure(kpis.Seen(everything, fast, _mails(posted, end, hours_s)))
         points.append(

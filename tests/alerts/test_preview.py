@@ -153,19 +153,20 @@ def test_where_much_is_counted_minutes_reach_less_far_and_hours_take_over(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tasks.engine.figures import measuring
+    from tasks.engine.figures.chosen import Choice
 
     monkeypatch.setattr(measuring, "MOST_COUNTS", 100)
     for ago in range(200, 0, -1):
         count(huey, ago, c3=1, n=1)
-    spans = huey.reads.kept(7 * 86400)
+    spans = huey.reads.kept(7 * 86400, [Choice()])
     steps = [span.step_s for span in spans]
     assert steps == sorted(steps, reverse=True)
     assert {3600, 600, 60} == set(steps)
     ends = [span.at + timedelta(seconds=span.step_s) for span in spans]
     assert ends[:-1] == [span.at for span in spans[1:]], "no gap and nothing twice"
     assert 40 <= steps.count(60) <= 60
-    assert sum(counts["c3"] for span in spans for counts in span.sums.values()) == 200
+    assert sum(counts["c3"] for span in spans for counts in span.each[0].values() if counts) == 200
     monkeypatch.setattr(measuring, "MOST_COUNTS", 10**9)
-    spans = huey.reads.kept(7 * 86400)
+    spans = huey.reads.kept(7 * 86400, [Choice()])
     assert [span.step_s for span in spans].count(60) in range(2870, 2882)
-    assert sum(counts["c3"] for span in spans for counts in span.sums.values()) == 200
+    assert sum(counts["c3"] for span in spans for counts in span.each[0].values() if counts) == 200

@@ -81,6 +81,19 @@ def test_a_choice_says_what_the_whole_sums_say(
             assert told(sums, Choice()) == told(everything, wanted)
 
 
+def test_queues_apart_are_what_each_queue_is_alone(huey: JobHuey) -> None:
+    day_of(huey)
+    apart = Choice(without=frozenset({"send"}), by_queue=True)
+    alone = [choice(queue, without=["send"]) for queue in ("mail", "sync")]
+    numbers = range(NOW_MS // MINUTE_MS - 30, NOW_MS // MINUTE_MS + 1)
+    found = huey.reads.chosen.points(MINUTE, 1, numbers, NOW_MS, [apart])
+    for n, each in huey.reads.chosen.points(MINUTE, 1, numbers, NOW_MS, alone).items():
+        for queue, sums in zip(("mail", "sync"), each, strict=True):
+            assert told({("", ""): found[n][0].get((queue, ""), {})}, Choice()) == told(
+                sums, Choice()
+            )
+
+
 def test_what_a_total_says_may_be_changed_by_who_asked(huey: JobHuey) -> None:
     day_of(huey)
     for _ in range(2):

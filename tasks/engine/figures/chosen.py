@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import Buckets, Level
 from tasks.engine.figures.kept import KeptSums, weight
-from tasks.engine.figures.metrics import GAUGES, Counts, Sums
+from tasks.engine.figures.metrics import GAUGES, Sums
 
 if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage
@@ -26,13 +26,19 @@ SPANS_AT_ONCE = 48  # that are in memory together while a long range is summed
 class Choice:
     """Whose counts: of these queues (None: all) and this task (None: all but `without`).
 
-    `apart` keeps each queue and task by itself; else they are one sum.
+    `apart` keeps each queue and task by itself, `by_queue` each queue; else they are one sum.
     """
 
     queues: frozenset[str] | None = None
     task: str | None = None
     without: frozenset[str] = frozenset()
     apart: bool = False
+    by_queue: bool = False
+
+    @property
+    def is_large(self) -> bool:
+        """Tell whether it is about as many counts as there are: too many to be kept."""
+        return self.apart or self.by_queue
 
     def takes(self, name: tuple[str, str]) -> bool:
         """Tell whether the counts of a queue and a task are wanted."""
@@ -51,10 +57,10 @@ class Choice:
         if self == ALL_APART:
             return sums
         found = {name: counts for name, counts in sums.items() if self.takes(name)}
-        return found if self.apart else _together(found)
+        return found if self.apart else _together(found, self.by_queue)
 
 
-ALL_APART = Choice(apart=True)
+EVERYTHING, ALL_APART = Choice(), Choice(apart=True)
 
 
 def choice(queue: str | None = None, task: str | None = None, queues: Iterable[str] | None = None,
@@ -64,10 +70,10 @@ def choice(queue: str | None = None, task: str | None = None, queues: Iterable[s
     return Choice(None if named is None else frozenset(named), task, frozenset(without))
 
 
-def _together(sums: Sums) -> Sums:
-    together: Counts = {}
-    found: Sums = {("", ""): together}
+def _together(sums: Sums, by_queue: bool) -> Sums:
+    found: Sums = {("", ""): {}}
     for name, counts in sums.items():
+        together = found.setdefault((name[0] if by_queue else "", ""), {})
         for what, n in counts.items():
             if what in GAUGES:
                 found.setdefault(name, {})[what] = n
@@ -121,7 +127,7 @@ class Chosen:
             else:
                 yield n, self._going_on(whole, level, n, now_ms, choices)
         for n, each in self._read(whole, level, missing, now_ms, choices):
-            if not any(choice.apart for choice in choices):
+            if not any(choice.is_large for choice in choices):
                 self._keep((whole.kind, n), choices, each)
             yield n, each
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tasks.engine import rows
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
-from tasks.engine.figures.chosen import ALL_APART, Choice, Chosen, choice
+from tasks.engine.figures.chosen import ALL_APART, EVERYTHING, Choice, Chosen, choice
 from tasks.engine.figures.metrics import Counts, Figures, Sums
 from tasks.engine.instance import Minute, Percentiles, TaskAbout, TaskRun
 from tasks.engine.records import Event, State
@@ -106,11 +106,11 @@ class Measuring:
         start, each = self._summed(span_s, back_s, now_ms, choices)
         return [metrics.figures(start, span_s, sums.values()) for sums in each]
 
-    def kept(self, span_s: int, now_ms: int = 0) -> list[Span]:
+    def kept(self, span_s: int, choices: Sequence[Choice] = (), now_ms: int = 0) -> list[Span]:
         """Return what was counted in a time up to now, oldest first, the newest the finest.
 
         Minutes and tens of minutes go as far back as MOST_COUNTS lets them; the rest is by the hour.
-        Cost: some 150 000 counts are read once a process; a span that is over is not read again.
+        Cost: each span is read once a process for the same choices.
         """
         at = now_ms or self.now_ms()
         start, end = at // 1000 - span_s, at // 1000 + 1
@@ -120,8 +120,11 @@ class Measuring:
             whole = level is HOUR or first <= start
             cut = start if whole else -(-first // above.step_s) * above.step_s
             spans = range(cut // level.step_s, -(-end // level.step_s))
-            read = self.buckets.read(level, spans, at)
-            found[:0] = [Span(_at(n * level.step_s), level.step_s, sums) for n, sums in read.items()]  # fmt: skip
+            read = self.chosen.points(level, 1, spans, at, [EVERYTHING, *choices])
+            found[:0] = [
+                Span(_at(n * level.step_s), level.step_s, any(every.values()), each)
+                for n, (every, *each) in read.items()
+            ]
             if whole:
                 break
             end = cut
@@ -286,15 +289,12 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """What was counted from `at` on for `step_s` seconds, by queue and task."""
+    """What each choice saw from `at` on for `step_s` seconds; `is_known`: anything was counted then."""
 
     at: datetime
     step_s: int
-    sums: Sums
-
-    def of(self, queue: str | None, task: str | None, without: Container[str] = ()) -> list[Counts]:
-        """Return the counts of a queue and a task; None is every one."""
-        return _chosen(self.sums, None if queue is None else {queue}, task, without)
+    is_known: bool
+    each: Sequence[Sums]
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,17 +329,6 @@ def _run(line: bytes) -> TaskRun:
 
 def _at(seconds: int) -> datetime:
     return rows.EPOCH + timedelta(seconds=seconds)
-
-
-def _chosen(sums: Sums, queues: set[str] | None, task: str | None,
-            without: Container[str] = ()) -> list[Counts]:  # fmt: skip
-    """Return the counts of these queues (None: all) and this task (None: all but `without`)."""
-    return [
-        counts
-        for (queue, name), counts in sums.items()
-        if (queues is None or queue in queues) and (task is None or name == task)
-        and name not in without
-    ]  # fmt: skip
 
 
 def _grouped(sums: Sums) -> dict[str, list[Counts]]:
