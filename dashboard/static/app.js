@@ -274,6 +274,7 @@
     g: () => { going = Date.now() + 1500; },
     j: () => step(1),
     k: () => step(-1),
+    a: () => one("[data-select-all]")?.click(),
   };
 
   function meaning(event) {

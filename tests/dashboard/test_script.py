@@ -119,6 +119,8 @@ def test_keys_walk_the_rows_tick_one_and_open_it(
     page.keyboard.press("j")
     page.keyboard.press("x")
     expect(page.locator("tbody input[type=checkbox]").nth(1)).to_be_checked()
+    page.keyboard.press("a")
+    expect(page.locator("tbody input:checked")).to_have_count(3)
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
 
@@ -289,3 +291,11 @@ def test_a_phone_reaches_every_page_without_script(chromium: Any, page: Page, ad
     small.click(".rail a[title=Queues]")
     expect(small.locator("h1")).to_have_text("Queues")
     context.close()
+
+
+def test_y_copies_the_id_of_a_job(page: Page, cancelled: Callable[[int], list[str]]) -> None:
+    (job_id,) = cancelled(1)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(f"/jobs/{job_id}")
+    page.keyboard.press("y")
+    page.wait_for_function(f"async () => await navigator.clipboard.readText() === {job_id!r}")
