@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from dashboard import actions, plots
-from dashboard.pages import part_of, render, shown_range, watch
+from dashboard.pages import part_of, render, shared, shown_range, watch
 from dashboard.security import declare
 from tasks.engine import JobFilter, State, Unreachable
 from tasks.engine.figures.measuring import RANGES
@@ -25,13 +25,12 @@ STANDING = (State.WAITING, State.ACTIVE, State.SCHEDULED, State.RETRYING)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A task in a queue: what the range saw, what stands now, its last run."""
+    """A task in a queue: what the range saw, what stands now."""
 
     task: str
     queue: str
     seen: Figures
     standing: Mapping[State, int]
-    last: TaskRun | None
     busy_share: float
 
 
@@ -51,15 +50,11 @@ def rows(range_: str) -> list[Row]:
     reads = actions.huey().reads
     seen = reads.by_task(RANGES[range_].span_s)
     mix = reads.task_mix()
-    registered = {
-        (about.queue, name) for name in reads.tasks() if (about := reads.about(name)) is not None
-    }
-    names = sorted({*seen, *mix, *registered}, key=lambda name: name[1])
-    last = reads.last_runs([task for _, task in names])
+    names = sorted({*seen, *mix, *reads.task_queues()}, key=lambda name: name[1])
     busy = sum(found.busy_ms for found in seen.values()) or 1.0
     nothing = Figures(at=datetime.min, span_s=0)  # noqa: DTZ901 - never shown
     return [
-        Row(task, queue, found := seen.get((queue, task), nothing), mix.get((queue, task), {}), last[task],
+        Row(task, queue, found := seen.get((queue, task), nothing), mix.get((queue, task), {}),
             found.busy_ms / busy)
         for queue, task in names
     ]  # fmt: skip
@@ -76,12 +71,22 @@ def table() -> Any:
     except Unreachable:
         found = []
     part = part_of(sorted(found, key=SORTS.get(sort, SORTS["runs"])))
+    last = shared(lambda: _last([row.task for row in part.items]), "last")
     figures = (
         part.total,
-        [(row.task, row.queue, row.seen, row.standing, row.last) for row in part.items],
+        [(row.task, row.queue, row.seen, row.standing) for row in part.items],
+        last,
     )
-    return render("tasks.html", figures=figures, part=part, range_=range_, offered=OFFERED,
+    return render("tasks.html", figures=figures, part=part, range_=range_, offered=OFFERED, last=last,
                   sort=sort if sort in SORTS else "runs", standing=STANDING)  # fmt: skip
+
+
+def _last(tasks: Sequence[str]) -> Mapping[str, TaskRun | None]:
+    """Return the last runs of the tasks that are shown; none while Redis is away."""
+    try:
+        return actions.huey().reads.last_runs(tasks) if tasks else {}
+    except Unreachable:
+        return {}
 
 
 @bp.get("/tasks/<path:name>")

@@ -251,6 +251,13 @@ class Measuring:
                 found.setdefault((of, task), {})[State(state)] = int(n)
         return found
 
+    def task_queues(self) -> set[tuple[str, str]]:
+        """Return (queue, task) of every registered task."""
+        kinds = self.huey._registry._registry.items()
+        return {
+            (getattr(kind, "queue", None) or self.huey.default_queue, name) for name, kind in kinds
+        }
+
     def about(self, task: str) -> TaskAbout | None:
         """Return how a task is registered; None where this process does not know it."""
         kind: Any = self.huey._registry._registry.get(task)
