@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from waiting import wait_until
 
 from tasks.engine import JobHuey
 
@@ -298,4 +299,4 @@ def test_y_copies_the_id_of_a_job(page: Page, cancelled: Callable[[int], list[st
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.goto(f"/jobs/{job_id}")
     page.keyboard.press("y")
-    page.wait_for_function(f"async () => await navigator.clipboard.readText() === {job_id!r}")
+    wait_until(lambda: page.evaluate("navigator.clipboard.readText()") == job_id)
