@@ -5,6 +5,7 @@ The peer keeps the same fields as one plain hash a job, and one entry in a sorte
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -99,7 +100,10 @@ def run(jobs: int = JOBS) -> None:
     with tempfile.TemporaryDirectory() as name, server(Path(name)) as url:
         client = redis.Redis.from_url(url, socket_timeout=600)  # flushing many takes long
         ours(100)(client, url)  # scripts take memory once, not for each job
-        found = {kind: measured(client, url, act, jobs) for kind, act in kinds.items()}
+        found = {}
+        for kind, act in kinds.items():  # a million jobs take some minutes a kind
+            found[kind] = measured(client, url, act, jobs)
+            print(f"{kind}: {found[kind]:.0f} bytes", file=sys.stderr, flush=True)
     base, least = found["plain hash, one sorted set"], found["JobHuey, state and queue"]
     for kind, bytes_ in found.items():
         more = "" if kind.startswith(("plain", "JobHuey")) else f"{bytes_ - least:+.0f}"
