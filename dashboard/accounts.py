@@ -43,12 +43,12 @@ def change(email: str, **values: Any) -> tuple[dict[str, Any], Operator]:
     Returns: what the changed fields were before, and the operator. Raises: UnknownOperator, LastAdmin.
     """
     with session() as db:
-        found = _locked(db, email)
+        found, had_admin = _locked(db, email), _admins(db) > 0
         before = {name: getattr(found, name) for name in values}
         for name, value in values.items():
             setattr(found, name, value)
         db.flush()
-        if not _admins(db):
+        if had_admin and not _admins(db):
             raise LastAdmin(f"{found.email} is the only admin; make another first")
         if values != before:
             db.execute(delete(LoginSession).where(LoginSession.operator_id == found.id))

@@ -236,10 +236,11 @@ def release(email_id: int, *, by: str = "") -> Outcome:
     Raises: UnknownJob, NotHeld, Unreachable.
     """
     with session() as db:
+        was_held = models.unhold(db, email_id)
         mail = models.get(db, email_id)
         if mail is None:
             raise UnknownJob(f"there is no mail {email_id}")
-        if mail.state != "held":
+        if not was_held:
             raise NotHeld(f"mail {email_id} is {mail.state}, not held")
         expires_at = mail.expires_at
         models.decide(db, email_id)

@@ -40,12 +40,14 @@ def create_operator() -> Any:
 def change_operator(operator_id: int) -> Any:
     given = body(shapes.ChangedOperator)
     email = accounts.by_id(operator_id).email
+    if given.password is not None:  # before anything is changed, and set where all else was
+        auth.check_password(given.password)
     if given.role is not None:
         act("set_role", email, role=given.role)
-    if given.password is not None:
-        act("reset_password", email, password=given.password)
     if given.disabled is not None:
         act("disable" if given.disabled else "enable", email)
+    if given.password is not None:
+        act("reset_password", email, password=given.password)
     return jsonify(_operator(accounts.by_id(operator_id)))
 
 

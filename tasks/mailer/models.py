@@ -221,6 +221,13 @@ def in_doubt(db: Session, email_id: int) -> bool:
     return bool(tries) and (tries[-1].phase, tries[-1].outcome) == ("dot", "")
 
 
+def unhold(db: Session, email_id: int) -> bool:
+    """Queue a held mail; of several that ask at once, one alone does. Returns: whether this one did."""
+    held = (EmailMessage.id == email_id, EmailMessage.state == "held")
+    query = update(EmailMessage).where(*held).values(state="queued").returning(EmailMessage.id)
+    return db.scalar(query) is not None
+
+
 def decide(db: Session, email_id: int) -> None:
     """Note that somebody decided what became of a last attempt in doubt: it is in doubt no longer."""
     doubtful = (EmailAttempt.email_id == email_id, EmailAttempt.outcome == "")

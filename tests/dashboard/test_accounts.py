@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from browsing import PASSWORD, Browser
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
 from dashboard import auth
 from dashboard.models import AuditEntry, LoginSession, Operator
@@ -241,3 +241,23 @@ def test_an_operator_that_is_none_is_404(app: Flask, admin: Browser) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     answer = app.test_client().patch("/api/admin/operators/999", json={"role": "admin"}, headers=headers)  # fmt: skip
     assert answer.status_code == 404
+
+
+def test_of_several_changes_none_is_made_where_one_is_wrong(ask: Callable[..., Any], app: Flask) -> None:  # fmt: skip
+    assert ask("viewer", role="operator", password="short").status_code == 422
+    assert row("viewer").role == "viewer"
+    assert ask("admin", password=OTHER, disabled=True).status_code == 409
+    assert Browser(app).sign_in("admin@example.org").status_code == 303
+
+
+# Where the command line alone has the say
+
+
+def test_where_there_is_no_admin_nobody_is_kept_from_a_change(
+    enter: Callable[[str], Browser], app: Flask
+) -> None:
+    viewer = enter("viewer")
+    with db.session() as session:
+        session.execute(delete(Operator).where(Operator.role == "admin"))
+    assert change(viewer).status_code == 303
+    assert Browser(app).sign_in("viewer@example.org", OTHER).status_code == 303

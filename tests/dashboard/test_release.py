@@ -108,3 +108,14 @@ def test_a_program_releases_by_address_or_type(ask: Any, hold: Any) -> None:
 )
 def test_a_wrong_body_releases_nothing(ask: Any, body: dict[str, Any]) -> None:
     assert ask(**body).status_code == 422
+
+
+def test_of_several_that_release_a_mail_at_once_one_alone_does(hold: Any) -> None:
+    """Where both read it as held, the second would hold it again while its job is on the way."""
+    held = hold("ada@example.org")
+    answers = []
+    for _ in range(2):
+        with db.session() as session:
+            answers.append(models.unhold(session, held))
+    assert answers == [True, False]
+    assert mail(held).state == "queued"
