@@ -12,6 +12,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from tasks.database import Base, UtcDateTime, utcnow
 
 ROLES = ("viewer", "operator", "admin")
+MOST_ID = 2**31 - 1  # that a database keeps: it refuses to look for a higher one
+
+
+def row_id(text: str) -> int:
+    """Return the id of a row. Raises ValueError for what can be none."""
+    if not 0 < (number := int(text)) <= MOST_ID:
+        raise ValueError(f"{number} is no id")
+    return number
 
 
 class Operator(Base):

@@ -11,8 +11,10 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, abort, current_app, g, redirect, request, url_for
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import IntegerConverter
 
 from dashboard import auth
+from dashboard.models import MOST_ID
 from tasks.settings import Settings
 
 CSP = (
@@ -26,6 +28,13 @@ MAIL_CSP = (
 SAFE = ("GET", "HEAD", "OPTIONS")
 LOCAL = re.compile(r"/(?![/\\])[\x21-\x7e]{0,2000}\Z")
 csrf: Any = CSRFProtect()
+
+
+class RowId(IntegerConverter):
+    """`<int:...>` in an address: a number that no row can have is 404."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **{"max": MOST_ID, **options})
 
 
 def declare(role: str, *views: Any) -> None:
@@ -50,6 +59,7 @@ def init_app(app: Flask, found: Settings) -> None:
     if found.trusted_proxies:
         count = found.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, count, count, count, count, count)  # type: ignore[method-assign]
+    app.url_map.converters["int"] = RowId
     csrf.init_app(app)
     app.before_request(_before)
     app.after_request(_after)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dashboard import query
+from dashboard.models import MOST_ID
 from tasks.database import utcnow
 from tasks.engine import JobFilter, State
 from tasks.mailer.messages import BY_NAME as EMAIL_TYPES
@@ -64,6 +65,7 @@ Instant = Annotated[datetime, BeforeValidator(instant)]
 Moment = Annotated[datetime, BeforeValidator(moment)]
 Status = Annotated[State, BeforeValidator(lambda value: NAMES.get(value, value))]
 Text = Annotated[str, Field(max_length=200)]
+RowId = Annotated[int, Field(ge=1, le=MOST_ID)]
 MailState = Annotated[str, AfterValidator(lambda value: one_of(value, MAIL_STATES))]
 MailType = Annotated[str, AfterValidator(lambda value: one_of(value, EMAIL_TYPES))]
 
@@ -271,7 +273,7 @@ class EmailBody(Body):
 class Release(Body):
     """Which held mails go after all: ids, or those to an address or of a type."""
 
-    ids: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1, max_length=500)] | None = None  # fmt: skip
+    ids: Annotated[list[RowId], Field(min_length=1, max_length=500)] | None = None  # fmt: skip
     to: Annotated[str, Field(max_length=320)] | None = None
     type: MailType | None = None
 
@@ -300,7 +302,7 @@ class MailListing(Body):
     to: Annotated[str, Field(max_length=320)] | None = None
     state: MailState | None = None
     type: MailType | None = None
-    cursor: Annotated[int, Field(ge=1)] | None = None
+    cursor: RowId | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 

@@ -56,8 +56,8 @@ class MuteUntil(shapes.Body):
 class Incidents(shapes.Body):
     """The query of the history."""
 
-    rule: Annotated[int, Field(ge=1)] | None = None
-    cursor: Annotated[int, Field(ge=1)] | None = None
+    rule: shapes.RowId | None = None
+    cursor: shapes.RowId | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 50
 
 

@@ -11,6 +11,7 @@ from flask import Blueprint, redirect, request, url_for
 from dashboard import actions, alert_forms, auth, rights
 from dashboard.alert_acts import UnknownAlert, rule_of
 from dashboard.alert_forms import RuleForm
+from dashboard.models import row_id
 from dashboard.pages import is_fragment, render, say, watch
 from dashboard.security import declare, local_path
 from tasks.alerts import models, rules, saying
@@ -66,7 +67,7 @@ def _told(found: Sequence[AlertNotice]) -> dict[int, list[AlertNotice]]:
 @bp.get("/alerts/history")
 def history() -> Any:
     """List every firing that is kept, the newest first."""
-    cursor = request.args.get("cursor", type=int)
+    cursor = request.args.get("cursor", type=row_id)
     with reading() as db:
         past = models.incidents(db, cursor=cursor, limit=AT_ONCE + 1)
         told = _told(models.notices(db, [one.id for one in past]))

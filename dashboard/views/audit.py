@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 
 from dashboard import actions, audit_log, auth, exporting
-from dashboard.models import AuditEntry
+from dashboard.models import AuditEntry, row_id
 from dashboard.pages import render
 from dashboard.rights import BY_NAME
 from dashboard.security import declare
@@ -38,7 +38,9 @@ def table() -> Any:
     """List every act, the newest first; also the refused ones."""
     wanted, error = _wanted()
     found = (
-        [] if error else audit_log.page(wanted, request.args.get("cursor", type=int), AT_ONCE + 1)
+        []
+        if error
+        else audit_log.page(wanted, request.args.get("cursor", type=row_id), AT_ONCE + 1)
     )
     with reading() as db:
         people = list(db.scalars(select(AuditEntry.actor).distinct().limit(50)))

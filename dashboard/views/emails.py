@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response, flash, redirect, request, url_for
 
 from dashboard import actions, auth
+from dashboard.models import row_id
 from dashboard.pages import render
 from dashboard.security import MAIL_CSP, declare, local_path
 from tasks import emails
@@ -23,7 +24,7 @@ AT_ONCE = 50
 def log() -> Any:
     """Search the mail log by address, state and type."""
     to, state, kind = (request.args.get(name, "").strip()[:320] for name in ("to", "state", "type"))
-    cursor = request.args.get("cursor", type=int)
+    cursor = request.args.get("cursor", type=row_id)
     with reading() as db:
         found = models.find(
             db,

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from dashboard import actions, audit_log, people
+from dashboard.models import row_id
 from dashboard.pages import render
 from dashboard.security import declare
 from tasks.engine import EngineError, JobFilter, Term
@@ -21,7 +22,7 @@ def show(address: str) -> Any:
     """Show what is known of an address."""
     if "@" not in address or len(address) > 320:
         abort(404, f"{address[:60]!r} is no address")
-    person = people.person(address.strip(), request.args.get("cursor", type=int))
+    person = people.person(address.strip(), request.args.get("cursor", type=row_id))
     return render("person.html", person=person, jobs=_jobs(person.address),
                   acts=audit_log.page(audit_log.Wanted(target=person.address), limit=LAST))  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from typing import Any
@@ -279,3 +280,22 @@ def test_a_database_that_is_away_is_503_and_never_open(
         assert "Traceback" not in answer.text
     assert admin.get("/healthz").status_code == 200
     assert admin.get("/readyz").status_code == 503
+
+
+def test_a_number_that_no_row_can_have_finds_nothing(app: Flask, admin: Browser) -> None:
+    """The database raises where it is asked for one."""
+    token, _ = create_token("ci", "admin", "cli")
+    headers, client, huge = {"Authorization": f"Bearer {token}"}, app.test_client(), 2**63
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        for rule, _ in rules(app, method):
+            if "<int:" not in rule.rule or rule.endpoint.startswith("academy."):
+                continue
+            address = re.sub(r"<any\((\w+).*?>", r"\1", re.sub(r"<int:.*?>", str(huge), rule.rule))
+            answer = client.open(address, method=method, headers=headers)
+            assert answer.status_code in (404, 405), address
+    for page in ("/emails", "/people/a@example.org", "/audit", "/alerts/history"):
+        assert admin.get(f"{page}?cursor={huge}").status_code == 200
+    for listed in ("/api/emails", "/api/admin/alerts/incidents"):
+        assert client.get(f"{listed}?cursor={huge}", headers=headers).status_code == 422
+    released = client.post("/api/emails/release", json={"ids": [huge]}, headers=headers)
+    assert released.status_code == 422
