@@ -334,7 +334,10 @@ def revoke_token(token_id: int) -> bool:
 
 
 def token_actor(token: str) -> Actor | None:
-    """Return who a token speaks for; None when it is unknown, revoked or its owner is disabled."""
+    """Return who a token speaks for; None when it is unknown, revoked or its owner is disabled.
+
+    It may no more than its owner may by now.
+    """
     with reading() as db:
         row = db.scalars(select(ApiToken).where(ApiToken.token_hash == digest(token))).first()
         if row is None or row.revoked_at:
@@ -343,7 +346,19 @@ def token_actor(token: str) -> Actor | None:
         if row.owner != "cli" and (owner is None or owner.disabled_at):
             return None
     _note_use(row)
-    return Actor(f"token {row.name}", row.role, "token", row.id)
+    role = min(row.role, owner.role, key=ROLES.index) if owner else row.role
+    return Actor(f"token {row.name}", role, "token", row.id)
+
+
+def owner_of(actor: Actor | None) -> str:
+    """Return whose tokens are those that this actor makes; "cli" where no operator of ours is behind."""
+    if actor is None or not actor.id:
+        return "cli"
+    if actor.kind == "operator":
+        return actor.name
+    with reading() as db:
+        made_by = db.get(ApiToken, actor.id)
+    return made_by.owner if made_by else "cli"
 
 
 def _note_use(row: ApiToken) -> None:

@@ -72,8 +72,7 @@ def _token(row: Any) -> dict[str, Any]:
 )
 def create_token() -> Any:
     given = body(shapes.NewToken)
-    actor = auth.actor()
-    owner = actor.name if actor and actor.kind == "operator" else "cli"
+    owner = auth.owner_of(auth.actor())
     token, row = act("create_token", given.name, role=given.role, owner=owner).value
     return jsonify({**_token(row), "token": token}), 201
 

@@ -73,8 +73,7 @@ def make_token() -> Any:
     if not name:
         say("Nothing made: a token needs a name", "bad")
         return redirect(url_for("accounts.table"), 303)
-    owner = _me().name if _me().kind == "operator" else "cli"
-    token, row = _run("create_token", name, role=role, owner=owner).value
+    token, row = _run("create_token", name, role=role, owner=auth.owner_of(_me())).value
     return render("token_made.html", token=token, made=row)
 
 

@@ -136,6 +136,22 @@ def test_a_token_is_shown_once_and_revoked(admin: Browser, app: Flask) -> None:
     assert app.test_client().get(stats, headers=ask).status_code == 401
 
 
+def test_a_token_may_no_more_than_its_owner_may_by_now(admin: Browser, app: Flask) -> None:
+    """Nor may one that was made by means of it."""
+    asked, listed = app.test_client(), "/api/admin/operators"
+    owned, _ = auth.create_token("ci", "admin", "operator@example.org")
+    who = f"/operators/{row('operator').id}"
+    bearer = {"Authorization": f"Bearer {owned}"}
+    admin.post(f"{who}/role", {"role": "admin"})
+    made = asked.post("/api/admin/tokens", json={"name": "b", "role": "admin"}, headers=bearer)
+    tokens = [bearer, {"Authorization": f"Bearer {made.json['token']}"}]
+    assert [asked.get(listed, headers=one).status_code for one in tokens] == [200, 200]
+    admin.post(f"{who}/role", {"role": "operator"})
+    assert [asked.get(listed, headers=one).status_code for one in tokens] == [403, 403]
+    admin.post(f"{who}/disable")
+    assert [asked.get(listed, headers=one).status_code for one in tokens] == [401, 401]
+
+
 # One's own account
 
 

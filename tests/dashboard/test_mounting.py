@@ -130,3 +130,13 @@ def test_without_a_callable_the_dashboard_has_its_own_sign_in_under_the_prefix(
 def test_a_prefix_that_is_no_path_is_refused(stranger: JobHuey, database: str, prefix: str) -> None:
     with pytest.raises(ValueError, match="url_prefix"):
         Dashboard(Flask("shop"), stranger, url_prefix=prefix)
+
+
+def test_a_token_that_one_of_its_people_makes_lets_a_program_in(sam: Browser, host: Flask) -> None:
+    sam.get(f"{PREFIX}/operators")
+    page = sam.post(f"{PREFIX}/operators/tokens", {"name": "ci", "role": "viewer"}).text
+    token = re.search(r'value="(jd_[^"]+)"', page)
+    assert token
+    headers = {"Authorization": f"Bearer {token[1]}"}
+    answer = host.test_client().get(f"{PREFIX}/api/admin/queues", headers=headers)
+    assert answer.status_code == 200
