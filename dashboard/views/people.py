@@ -17,7 +17,7 @@ bp = Blueprint("people", __name__)
 LAST = 8
 
 
-@bp.get("/people/<address>")
+@bp.get("/people/<path:address>")
 def show(address: str) -> Any:
     """Show what is known of an address."""
     if "@" not in address or len(address) > 320:

@@ -122,3 +122,11 @@ def test_a_viewer_reads_it_and_acts_on_nothing(enter: Callable[[str], Browser]) 
     page = enter("viewer").get(f"/people/{ADA}").text
     assert "#resend-to" not in page
     assert "needs the role operator" in page
+
+
+def test_an_address_with_a_slash_has_a_page_too(admin: Browser) -> None:
+    mail("sales/eu@example.org")
+    link = 'href="/people/sales/eu@example.org"'
+    assert link in admin.get("/emails").text
+    assert "sales/eu@example.org" in admin.get("/people/sales/eu@example.org").text
+    assert admin.get("/people/sales/eu@example.org").status_code == 200
