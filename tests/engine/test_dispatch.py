@@ -329,3 +329,40 @@ def test_a_job_that_cannot_be_ended_at_all_holds_up_no_other(slot: JobHuey) -> N
         bad.encode()
     ]
     wait_until(lambda: _after_a_beat(slot, bad) is State.WAITING, what="a beat gives it back")
+
+
+def test_who_ended_a_job_while_another_asked_is_woken_when_the_answer_is_there(
+    no_runner: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third one listens, so the one that asked calls nobody; and the runner looks later."""
+    ended = threading.Event()
+    monkeypatch.setattr(slot.storage, "wait", lambda _due: ended.wait(60) and False)
+    slot.dispatch.ahead = False
+    mine, others = add(slot, 2)
+    first, second = slot.dequeue(), slot.dequeue()
+    listener = threading.Thread(target=listen, args=(slot, ended))
+    listener.start()
+    wait_until(lambda: slot.dispatch._watching, what="the third slot listens")
+    come = threading.Thread(target=in_this_slot, args=(slot, second))
+    hear = slot.storage.answer
+
+    def while_it_asks(*args: Any) -> Any:
+        answer = hear(*args)
+        if not come.ident:
+            come.start()
+            wait_until(lambda: slot.dispatch._idle == 3, what="the other slot waits")
+        return answer
+
+    monkeypatch.setattr(slot.storage, "answer", while_it_asks)
+    add(slot, 1)
+    in_this_slot(slot, first)
+    wait_until(lambda: states(slot, [mine, others]) == [State.COMPLETED] * 2, what="both are sent")
+    ended.set()
+    listener.join(), come.join()
+
+
+def in_this_slot(huey: JobHuey, task: Any) -> None:
+    """Run a job in one more slot, and ask for the next."""
+    huey._slot.in_loop = True
+    huey.execute(task)
+    huey.dequeue()

@@ -287,7 +287,7 @@ class Dispatch:
         """End a call; `kept` are the outcomes that Redis does not have for certain."""
         self._asking, self._asked = False, time.monotonic()
         self._finished[:0] = kept
-        if kept:
+        if kept or (self._finished and not self._alone):  # of a slot that waits for its turn
             self._turn.notify()
         self._free.notify_all()
         self.pace.look()
