@@ -76,7 +76,7 @@
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.elt.matches(REGION) && isHeld(detail.elt)) detail.shouldSwap = false;
     const { activeElement } = document; // who chooses in a menu keeps it: a late answer does not take it away
-    if (detail.target.id === "suggestions" && detail.target.contains(activeElement)) detail.shouldSwap = false;
+    if (detail.target.matches(".suggestions") && detail.target.contains(activeElement)) detail.shouldSwap = false;
     // What is being typed stays; a button that was pressed takes the word of what it does now.
     Idiomorph.defaults.ignoreActiveValue = !document.activeElement?.matches("button");
     if (detail.shouldSwap) remember(detail.target);
@@ -305,19 +305,22 @@
     act();
   });
 
-  // ---- The menu under the query: an arrow goes in, Escape comes back, a field goes into the box
+  // ---- The menu under a search box: an arrow goes in, Escape comes back, a field goes into the box
+
+  const SEARCH = "#query, .search";
+  const boxOf = (search) => one("input[aria-controls]", search);
 
   function complete(offer) {
-    const box = one("#q");
+    const box = boxOf(offer.closest(SEARCH));
     box.value = box.value.replace(/\S*$/, "") + offer.dataset.complete;
     box.focus();
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  function leaveMenu(event) { // without it the box would empty itself
+  function leaveMenu(event, search) { // without it the box would empty itself
     event.preventDefault();
-    one("#suggestions").replaceChildren();
-    one("#q").focus();
+    one(".suggestions", search).replaceChildren();
+    boxOf(search).focus();
   }
 
   document.addEventListener("click", (event) => {
@@ -326,12 +329,12 @@
   });
 
   document.addEventListener("keydown", (event) => {
-    const form = event.target.closest("#query");
+    const form = event.target.closest(SEARCH);
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!form) return;
-    if (event.key === "Escape" && one(".suggest", form)) leaveMenu(event);
+    if (event.key === "Escape" && one(".suggest", form)) leaveMenu(event, form);
     if (!by) return;
-    const stops = [one("#q"), ...all(".suggest :is(a, button)", form)];
+    const stops = [boxOf(form), ...all(".suggest :is(a, button)", form)];
     const at = stops.indexOf(event.target);
     stops[Math.min(stops.length - 1, Math.max(0, at + by))].focus();
     event.preventDefault();

@@ -63,18 +63,19 @@ def test_a_ticked_box_is_counted_and_holds_everything_still(
     expect(page.locator(".live")).to_have_text("Live")
 
 
-def test_the_query_box_offers_fields_then_values_by_keyboard(
-    page: Page, cancelled: Callable[[int], list[str]]
+@pytest.mark.parametrize(("start", "box"), [("/jobs", "#q"), ("/help", "#search")])
+def test_a_search_box_offers_fields_then_values_by_keyboard(
+    page: Page, cancelled: Callable[[int], list[str]], start: str, box: str
 ) -> None:
     cancelled(2)
-    page.goto("/jobs")
+    page.goto(start)
     page.locator("h1").press("/")
     page.keyboard.insert_text("sta")  # at once: typed letters may be answered one by one
     offers = page.locator(".suggest :is(a, button)")  # those of an empty box may come first
     expect(offers.first).to_have_attribute("data-complete", "state:")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    expect(page.locator("#q")).to_have_value("state:")
+    expect(page.locator(box)).to_have_value("state:")
     value = page.locator(".suggest a", has_text="state:cancelled")
     expect(value).to_contain_text("2 jobs")
     page.keyboard.press("Escape")
