@@ -101,6 +101,28 @@ def test_a_late_answer_does_not_take_the_menu_from_who_chooses_in_it(page: Page)
     expect(offers.first).to_have_attribute("data-complete", "state:")
 
 
+def test_a_row_is_retried_by_keyboard_beside_its_time_and_stays_as_high(
+    page: Page, cancelled: Callable[[int], list[str]]
+) -> None:
+    cancelled(1)
+    page.goto("/jobs?status=cancelled")
+    row, act = page.locator("tbody tr"), page.locator(".row-actions")
+    height = "row => row.getBoundingClientRect().height"
+    before = row.evaluate(height)
+    expect(act).to_be_hidden()
+    page.locator("tbody input[type=checkbox]").focus()
+    expect(act).to_be_visible()
+    assert row.evaluate(height) == before
+    assert act.evaluate(
+        "act => act.getBoundingClientRect().right"
+        " <= act.parentNode.querySelector('time').getBoundingClientRect().left"
+    )
+    act.locator("button", has_text="Retry").press("Enter")
+    expect(page.locator(".toast")).to_be_visible()
+    expect(page).to_have_url("/jobs?status=cancelled")
+    expect(row).to_have_count(0)
+
+
 def test_buttons_for_ticked_jobs_are_off_until_one_is_ticked(
     page: Page, cancelled: Callable[[int], list[str]]
 ) -> None:
