@@ -11,6 +11,8 @@ from flask import request
 from tasks.engine import JobFilter, State
 
 COOKIE = "columns"
+DENSITY = "density"  # its cookie
+DENSITIES = {"dense": "Compact", "": "Normal", "roomy": "Roomy"}  # by the class of the table
 WITH_ERROR = (None, State.FAILED, State.RETRYING, State.CANCELLED)
 
 
@@ -57,6 +59,12 @@ def chosen() -> tuple[str, ...]:
     """Return the columns of this address, else of this browser's cookie, else the usual ones."""
     text = named() or request.cookies.get(COOKIE)
     return USUAL if text is None else read(text.split("."))
+
+
+def density() -> str:
+    """Return how high this browser's rows are, as the class of a table; "" for the usual height."""
+    text = request.cookies.get(DENSITY, "")
+    return text if text in DENSITIES else ""
 
 
 def kept() -> str:

@@ -62,7 +62,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
         typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
         address=partial(arrows.address, text=arrows.search()), columns=columns.shown(wanted),
-        all_columns=columns.COLUMNS, chosen=columns.chosen(), kept_columns=columns.kept(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
+        all_columns=columns.COLUMNS, chosen=columns.chosen(), density=columns.density(), densities=columns.DENSITIES, kept_columns=columns.kept(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
     )  # fmt: skip
 
 
@@ -192,16 +192,19 @@ def search_all() -> Any:
 
 @bp.post("/jobs/columns")
 def choose_columns() -> Any:
-    """Say in the address which columns a job table has, and keep them in a cookie for other searches."""
+    """Say in the address which columns a job table has; keep them, and the height of rows, in cookies."""
     back = local_path(request.form.get("next") or url_for("jobs.table"))
     if request.form.get("usual"):
         response = redirect(columns.within(back, ""), 303)
         response.delete_cookie(columns.COOKIE)
+        response.delete_cookie(columns.DENSITY)
         return response
     names = ".".join(columns.read(request.form.getlist("column")))
     response = redirect(columns.within(back, names), 303)
-    response.set_cookie(columns.COOKIE, names, max_age=365 * 86400, samesite="Lax", httponly=True,
-                        secure=current_app.config["SESSION_COOKIE_SECURE"])  # fmt: skip
+    high = request.form.get(columns.DENSITY, columns.density())
+    for name, value in ((columns.COOKIE, names), (columns.DENSITY, high)):
+        response.set_cookie(name, value, max_age=365 * 86400, samesite="Lax", httponly=True,
+                            secure=current_app.config["SESSION_COOKIE_SECURE"])  # fmt: skip
     return response
 
 

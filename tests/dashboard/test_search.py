@@ -277,3 +277,26 @@ def test_the_menu_offers_what_is_like_a_misspelt_word(admin: Browser) -> None:
     assert "emails.deliver_email" in admin.get("/jobs/suggest?q=task:delivr_emial").text
     assert 'data-complete="error:"' in admin.get("/jobs/suggest?q=errro").text
     assert "email" not in admin.get("/jobs/suggest?q=queue:zzzz").text
+
+
+def test_the_height_of_rows_is_chosen_and_kept_in_this_browser(admin: Browser, jobs: Any) -> None:
+    assert 'class="table jobs"' in admin.get("/jobs").text
+    admin.post("/jobs/columns", {"next": "/jobs", "column": "state", "density": "dense"})
+    page = admin.get("/jobs").text
+    assert 'class="table jobs dense"' in page
+    assert 'value="dense" checked' in page
+    admin.post("/jobs/columns", {"next": "/jobs", "column": "state", "density": "x"})
+    assert 'class="table jobs"' in admin.get("/jobs").text
+    admin.post("/jobs/columns", {"next": "/jobs", "column": "state", "density": "roomy"})
+    assert 'class="table jobs roomy"' in admin.get("/jobs").text
+    admin.post("/jobs/columns", {"next": "/jobs", "usual": "1"})
+    assert 'class="table jobs"' in admin.get("/jobs").text
+
+
+def test_a_row_offers_what_its_state_and_the_role_allow(
+    enter: Callable[[str], Browser], jobs: Any
+) -> None:
+    assert "row-actions" not in enter("viewer").get("/jobs?status=failed").text
+    page = enter("operator").get("/jobs?status=failed").text
+    assert re.search(r'form="row-act" formaction="/jobs/[^"]+/retry"', page)
+    assert not re.search(r'form="row-act" formaction="/jobs/[^"]+/(cancel|run_now)"', page)
