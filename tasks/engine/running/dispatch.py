@@ -172,10 +172,10 @@ class Dispatch:
             return None
         return self.pace.plan(1 if self._alone else want, ahead=self.ahead)
 
-    def _take_in(self, jobs: Sequence[Handed], *, mine: int = 1) -> None:
+    def _take_in(self, jobs: Sequence[Handed]) -> None:
         """Keep what came, and wake a slot for each job that starts at once but the caller's own."""
         self._ready.extend(jobs)
-        others = sum(job.starts for job in jobs) - mine
+        others = sum(job.starts for job in jobs) - 1
         if others > 0:
             self._turn.notify(others)
         if self.stopping:
@@ -312,7 +312,7 @@ class Dispatch:
     # The runner: what is done beside the slots
 
     def errand(self) -> None:
-        """Wait for something to do, and do it: ask for more jobs, send what waits too long."""
+        """Wait for something to do, and do it: hear an answer left unread, send what waits too long."""
         with self._turn:
             left = self._left()
             if left > 0:
@@ -335,7 +335,7 @@ class Dispatch:
         return bool(self._finished or self._ready or self._owed)
 
     def _left(self) -> float:
-        """Return the seconds until something is to be sent, or asked again of what is held."""
+        """Return the seconds until something is to be heard, sent, or asked again of what is held."""
         if self._asking or self._owed:
             return FINISH_WAITS_S
         since = [outcome.closed for outcome in self._finished[:1]]
