@@ -56,7 +56,7 @@ def show(job_id: str) -> Any:
     acts, along = _acts(job_id), arrows.found()
     figures = (job.state, job.attempts_made, job.progress, job.why_waiting, len(logs),
                job.cancel_requested_at, len(acts), len(touched), its_mail and its_mail.state,
-               len(runs) and runs[-1].id, [(child.id, child.state) for child in kin.items],
+               len(runs) and runs[-1].id, [(child.id, child.state) for child in kin.items], kin.total,
                along and along.figures)  # fmt: skip
     return render(
         "job.html", figures=figures, job=job, names=actions.huey().parameters(job.task), logs=logs,

@@ -13,6 +13,7 @@ All keys of one instance carry one hash tag, `{name}:`, so they live in one clus
 | handoff         | zset   | due jobs lent to Huey's own scheduler: score = when to take them back, ms |
 | x:<queue>:<st>  | zset   | every job of that queue and state: score = time of the change, us, unique |
 | n:<index>       | zset   | a declared argument's jobs (index = 16 hex), score as above |
+| y:<by>          | zset   | the jobs that a job (its id) or a person queued, score as above |
 | f:<st>:<field>:<value> | zset | resting jobs (scheduled, retrying, failed, cancelled) by task, group, tag or batch |
 | j:<id>          | hash   | a live job's figures (each value under 64 bytes, so that it stays compact) |
 | e:<id>          | string | a live job's envelope |
@@ -66,6 +67,7 @@ PREFIXED = {
     "parked": "s:",
     "state": "x:",
     "index": "n:",
+    "children": "y:",
     "found": "f:",
     "group": "eg:",
     "spark": "es:",

@@ -123,15 +123,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Children:
-    """Jobs that a job queued, the earliest first; `searched` jobs were looked at for them.
-
-    `ended` False: the search stopped there, and more of them may have changed later than those.
-    """
+    """Some of the jobs that a job queued, as they were queued; `total` of them are kept."""
 
     items: Sequence[Job] = ()
-    searched: int = 0
-    ended: bool = True
-    since: datetime | None = None
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -268,6 +268,18 @@ def test_a_job_lists_what_it_queued_and_what_follows_it(
     assert all(child in found for child in children)
     assert stranger not in found
     assert f'href="/jobs/{parent}"' in admin.get(f"/jobs/{children[-1]}").text
+    assert "Show all" not in page
+
+
+def test_a_job_that_queued_many_says_how_many_and_leads_to_all(
+    admin: Browser, huey: JobHuey, tasks: dict[str, Any]
+) -> None:
+    parent = str(tasks["parent"](24).id)
+    run_one(huey)
+    page = admin.get(f"/jobs/{parent}").text
+    assert '<span class="sub">20 of 24</span>' in page
+    assert f'<a href="/jobs?q=by:{parent}">Show all 24</a>' in page
+    assert "<b>24</b> match" in admin.get(f"/jobs?q=by:{parent}").text
 
 
 def test_a_copy_and_its_source_name_each_other(admin: Browser, failed: str, huey: JobHuey) -> None:

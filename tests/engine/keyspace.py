@@ -81,7 +81,7 @@ def faults(space: Keyspace) -> list[str]:
     """Return every way in which the indexes and the truth disagree (I1 to I3, I6, I13)."""
     return [
         *_in_one_set(space), *_live_jobs(space), *_unique_keys(space), *_final_jobs(space), *_held(space),
-        *_orphans(space),
+        *_children(space), *_orphans(space),
     ]  # fmt: skip
 
 
@@ -168,6 +168,18 @@ def _held(space: Keyspace) -> list[str]:
         if job["s"] != "active" and "T" in job:
             found.append(f"{job_id} is {job['s']} and has a token")
     return found
+
+
+def _children(space: Keyspace) -> list[str]:
+    jobs = {name: parse_final(text)[0] for name, text in space.all("final").items()}
+    jobs |= space.all("job")
+    named: dict[str, dict[str, str]] = defaultdict(dict)
+    changed = {i: score for members in space.all("state").values() for i, score in members.items()}
+    for job_id, job in jobs.items():
+        if job.get("by"):
+            named[job["by"]][job_id] = changed.get(job_id, "")
+    found = {name: members for name, members in space.all("children").items() if members}
+    return [] if found == named else [f"{named} were queued by somebody, {found} are named"]
 
 
 def _orphans(space: Keyspace) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import keyspace
 import pytest
 from driving import run_all, run_one
 from hypothesis import HealthCheck, given, settings
@@ -353,7 +354,7 @@ def test_a_survey_past_its_budget_says_how_far_it_got(
     assert survey.count == sum(j.attempts_made > 0 for j in jobs[:50])
 
 
-def test_what_a_job_queued_is_found_from_its_beginning_on_within_a_budget(huey: JobHuey) -> None:
+def test_what_a_job_queued_is_named_by_it_in_every_state(huey: JobHuey) -> None:
     @huey.task(name="leaf")
     def leaf(n: int) -> None:
         """Nothing."""
@@ -363,31 +364,37 @@ def test_what_a_job_queued_is_found_from_its_beginning_on_within_a_budget(huey: 
         leaf.schedule((1,), delay=3600)
         leaf(2)
 
-    before = leaf(0).id
+    leaf(0)  # nobody's
     parent = root.s().then(leaf, 3).error(leaf, 4)
     huey.enqueue(parent)
-    assert huey.reads.children(huey.reads.job(parent.id)).items == ()
+    assert huey.reads.children(huey.reads.job(parent.id)).items == []
     run_all(huey)
     job = huey.reads.job(parent.id)
     found = huey.reads.children(job)
-    assert [child.args[0] for child in found.items] == [1, 2, 3] or found.ended is False
-    assert (job.then_id, found.ended) == (found.items[-1].id, True)
-    assert before not in [child.id for child in found.items]
-    assert all(child.enqueued_by == parent.id for child in found.items)
-    assert len(huey.reads.children(job, limit=1).items) <= 2
+    assert (found.total, {child.args[0] for child in found.items}) == (3, {1, 2, 3})
+    assert [child.created_at for child in found.items] == sorted(c.created_at for c in found.items)
+    assert job.then_id in [child.id for child in found.items]
+    assert {child.enqueued_by for child in found.items} == {parent.id}
+    few = huey.reads.children(job, limit=1)
+    assert (few.total, len(few.items)) == (3, 2)  # the one that follows it, and one more
+    for child in found.items:
+        huey.commands.cancel([child.id])
+        huey.commands.delete([child.id])
+        assert keyspace.faults(keyspace.read(huey)) == []
+    assert huey.reads.children(job).total == 0
 
 
-def test_a_search_for_what_a_job_queued_stops_and_says_so(
-    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    @huey.task(name="root")
-    def root() -> None:
-        """Nothing."""
-
-    parent = root().id
-    run_one(huey)
-    for _ in range(30):
-        root()
-    monkeypatch.setattr(finding, "CHILDREN_LOOK", 10)
-    found = huey.reads.children(huey.reads.job(parent))
-    assert (found.items, found.searched, found.ended) == ([], 10, False)
+def test_a_search_for_what_a_job_queued_is_exact_and_meets_nothing_else(huey: JobHuey) -> None:
+    task = huey.task(name="leaf")(lambda: None)
+    mine = []
+    for n in range(40):
+        spec = huey.spec_of(task.s()) | ({"by": "parent"} if n % 4 == 0 else {})
+        huey.storage.add([(spec, huey.serialize_task(task.s(id=spec["id"])))])
+        mine += [spec["id"]] if "by" in spec else []
+    run_all(huey)
+    wanted = JobFilter(terms=(Term("by", ("parent",)),))
+    page = huey.reads.jobs(wanted)
+    assert (set(ids(page)), page.total, page.searched) == (set(mine), 10, 10)
+    assert huey.reads.jobs(replace(wanted, state=State.WAITING)).items == []
+    others = huey.reads.jobs(JobFilter(terms=(Term("by", ("parent",), negated=True),)))
+    assert (len(others.items), others.total) == (30, None)

@@ -24,6 +24,16 @@ class Drift:
         self.ids[State.ACTIVE] = self.states.make(State.ACTIVE)
         huey.lease._stop.set()  # no beat mends meanwhile
         self.unique = self.once.schedule((1,), delay=3600).id
+        spec = {
+            "id": "child",
+            "q": "default",
+            "t": "once",
+            "p": 0,
+            "m": 1,
+            "by": "parent",
+            "due": 2**42,
+        }
+        huey.storage.add([(spec, huey.serialize_task(self.once.s(2)))])
 
     def state_key(self, state: State) -> str:
         return self.keys.of("state", f"default:{state.value}")
@@ -52,7 +62,8 @@ SPOILT: dict[str, Callable[[Drift], Any]] = {
         lambda d: d.call("ZADD", d.state_key(S.COMPLETED), 1, d.ids[S.WAITING]),
     "a set that names a job that is gone":
         lambda d: [d.call("ZADD", key, 1, "nobody") for key in
-                   (d.state_key(S.FAILED), d.keys.of("waiting", "default"), d.keys.one("due"))],
+                   (d.state_key(S.FAILED), d.keys.of("waiting", "default"), d.keys.one("due"),
+                    d.keys.of("children", "parent"))],
     "a waiting job that no worker would find":
         lambda d: d.call("ZREM", d.keys.of("waiting", "default"), d.ids[S.WAITING]),
     "a scheduled job that would never come due":
@@ -63,7 +74,9 @@ SPOILT: dict[str, Callable[[Drift], Any]] = {
         lambda d: d.call("HSET", d.keys.of("held", d.huey.lease.proc), d.ids[S.WAITING], "1-x"),
     "a process without a lease that holds jobs":
         lambda d: d.call("ZREM", d.keys.one("procs"), d.huey.lease.proc),
-    "a job that its index does not name": lambda d: d.call("ZREM", d.index_key(), d.unique),
+    "a job that its index does not name":
+        lambda d: [d.call("ZREM", d.index_key(), d.unique),
+                   d.call("ZREM", d.keys.of("children", "parent"), "child")],
     "a job without its unique key": lambda d: d.call("DEL", d.unique_key()),
     "a unique key held by no live job": lambda d: d.call("SET", d.keys.of("unique", "f" * 16), "nobody"),
     "envelope without a job": lambda d: d.call("SET", d.keys.of("envelope", "nobody"), "{}"),

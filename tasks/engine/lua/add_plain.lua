@@ -1,5 +1,5 @@
 --[[
-add_plain: add one job of the usual kind in a straight line: no id known, no index, unique key, tag,
+add_plain: add one job of the usual kind in a straight line: no id known, no argument index, unique key, tag,
 batch or due time. It writes what `add` writes (a test compares the whole keyspace), and asks the
 caller to use `add` where anything is known of the id. Single calls are what a web request waits for,
 and each function that a script defines costs time in each call.
@@ -36,6 +36,7 @@ redis.call('SET', K.envelope..id, ARGV[9])
 redis.call('HSET', job, unpack(fields))
 redis.call('ZADD', K.state..queue..':waiting', now_us, id)
 redis.call('ZADD', K.waiting..queue, score, id)
+if ARGV[8] ~= '' then redis.call('ZADD', K.children..ARGV[8], now_us, id) end
 redis.call('ZADD', K.wake..queue, 0, '0')
 redis.call('HSET', K.meta, 'clock', now_us, 'seq', seq)
 local counted = queue..'|'..task..'|'

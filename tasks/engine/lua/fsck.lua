@@ -153,6 +153,7 @@ local BELONGS = {
   due = function(_, job) return is_later(job) end,
   handoff = function(_, job) return is_later(job) end,
   index = function(name, job) return job.ix and string.find(' '..job.ix..' ', ' '..name..' ', 1, true) end,
+  children = function(name, job) return job.by == name end,
   found = function(name, job) return string.sub(name, 1, #job.s + 1) == job.s..':' end,
 }
 local function member(kind, name, id)

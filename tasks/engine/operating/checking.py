@@ -32,7 +32,7 @@ KEYS = frozenset(
         "batch",
     }
 )
-SETS = frozenset({"state", "waiting", "parked", "due", "handoff", "index", "found"})
+SETS = frozenset({"state", "waiting", "parked", "due", "handoff", "index", "children", "found"})
 
 
 class Check:

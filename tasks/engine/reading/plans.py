@@ -2,7 +2,7 @@
 
 The index of a task, error group, tag or batch holds jobs that rest (scheduled, retrying, failed,
 cancelled); those that wait, run or are completed are walked by state and queue beside it. The index of
-a declared argument holds all.
+a declared argument holds all, and so does that of who queued a job.
 """
 
 from __future__ import annotations
@@ -104,11 +104,11 @@ class Planner:
                 continue
             if term.field in FOUND_BY:
                 yield from self._found_by(term)
-            elif (index := self._argument(term)) is not None:
+            elif (index := self._whole(term)) is not None:
                 yield Way(index, (), self._whole_scope(term, scope))
 
     def _whole_scope(self, term: Term, scope: Sequence[Term]) -> list[Term]:
-        """Return what an argument's index answers: the term, and the scope where it is everything."""
+        """Return what an index of every state answers: the term, and the scope where it is everything."""
         everything = len(self.states) == len(State) and len(self.queues) == len(self.names)
         return [term, *(scope if everything else ())]
 
@@ -180,6 +180,12 @@ class Planner:
                 return []
             found += names
         return list(dict.fromkeys(found))
+
+    def _whole(self, term: Term) -> list[str] | None:
+        """Return the keys of an index that holds every match, whatever its state; None without one."""
+        if term.field == "by":
+            return [self.keys.of("children", value) for value in dict.fromkeys(term.values)]
+        return self._argument(term)
 
     def _argument(self, term: Term) -> list[str] | None:
         """Return the index keys of an argument that every task with it declares; None without one."""

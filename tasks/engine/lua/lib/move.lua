@@ -53,7 +53,9 @@ local function state_key(queue, state)
   return key
 end
 local function unread(job) return string.sub(job.text, 1, 1) == '1' end
+-- What a job is found by in every state: its declared arguments, and who queued it.
 local function each_index(job, fn)
+  if job.by then fn(K.children..job.by) end
   if job.ix then for key in string.gmatch(job.ix, '%S+') do fn(K.index..key) end end
 end
 -- What a resting job is found by: f:<state>:<field>:<value>, each a zset by time of change.
@@ -71,11 +73,11 @@ local function retag(id, job, tags)
   job.tg = tags
   if us then each_found(job, function(key) put(key, us, id) end) end
 end
--- Take a job out of its state's sets; `gone`: it leaves its argument indexes too.
+-- Take a job out of its state's sets; `gone`: it leaves the indexes of every state too.
 local function unlist(id, job, gone)
   drop(state_key(job.q, job.s), id)
   if RESTS[job.s] then each_found(job, function(key) drop(key, id) end) end
-  if gone and job.ix then each_index(job, function(key) drop(key, id) end) end
+  if gone then each_index(job, function(key) drop(key, id) end) end
 end
 -- A parked job goes back among the waiting, with its score: the fetch judges it anew (lib/pause).
 local function unpark(id, job)
@@ -105,7 +107,7 @@ local function move(id, job, to)
   if job.bt then in_batch(job, to, 1) end
   local us = change_us()
   put(state_key(job.q, to), us, id)
-  if job.ix then each_index(job, function(key) put(key, us, id) end) end
+  if job.ix or job.by then each_index(job, function(key) put(key, us, id) end) end
   job.s = to
   if RESTS[to] then each_found(job, function(key) put(key, us, id) end) end
   return us
