@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import threading
@@ -16,6 +17,7 @@ from tasks.engine import errors
 from tasks.engine.keys import lua_filled
 
 FOLDER = Path(__file__).parent / "lua"
+AWAITED_S = 1.0  # a reply that takes longer holds up nothing else
 FAULTS = (redis.ResponseError, redis.ConnectionError, redis.TimeoutError, OSError)
 REFUSED = (
     redis.exceptions.ReadOnlyError,
@@ -146,6 +148,13 @@ class Scripts:
                 return self._heard(self._sent("EVAL", text, 1, self.prefix, *begun.args))
         except FAULTS as exc:
             raise self._fault(exc) from exc
+
+    def await_reply(self, begun: Begun) -> None:
+        """Wait a while until the reply to what was begun can be read; `end` tells what became of it."""
+        if not begun.connection.is_connected:  # it would connect anew, and wait in vain
+            return
+        with contextlib.suppress(*FAULTS):
+            begun.connection.can_read(AWAITED_S)
 
     def _fault(self, exc: Exception) -> Exception:
         if isinstance(exc, redis.ResponseError):

@@ -75,6 +75,13 @@ class Handed(NamedTuple):
     task: str = ""
 
 
+class Words(NamedTuple):
+    """A call to be sent: which script, and what it is told."""
+
+    script: str
+    text: str
+
+
 class Answer(NamedTuple):
     """What finish_and_fetch said: `statuses` in the order of what was finished.
 
@@ -187,12 +194,12 @@ class JobStorage(BaseStorage):
 
     def finish_and_fetch(self, done: Sequence[Mapping[str, Any]], blobs: Sequence[bytes],
                          plan: Mapping[str, Any] | None, lent: Sequence[str] = ()) -> Answer:  # fmt: skip
-        """Close what was finished and take jobs, in one round trip; `ask` says what is given."""
-        return self.answer(self.ask(done, blobs, plan, lent))
+        """Close what was finished and take jobs, in one round trip; `words` says what is given."""
+        return self.answer(self.ask(self.words(done, plan, lent), blobs))
 
-    def ask(self, done: Sequence[Mapping[str, Any]], blobs: Sequence[bytes],
-            plan: Mapping[str, Any] | None, lent: Sequence[str] = ()) -> Begun:  # fmt: skip
-        """Send what was finished and the wish for jobs; `answer` waits for what becomes of it.
+    def words(self, done: Sequence[Mapping[str, Any]], plan: Mapping[str, Any] | None,
+              lent: Sequence[str] = ()) -> Words:  # fmt: skip
+        """Write what was finished and the wish for jobs, for `ask` to send.
 
         Args:
             plan: how many and how quick, as lib/take.lua has it; None takes none.
@@ -206,7 +213,18 @@ class JobStorage(BaseStorage):
         if self.hop:
             ask["hop"] = 1
         script = "finish_and_fetch" if done and plan else "fetch" if plan else "finish"
-        return self.scripts.begin(script, 0, ENCODE(ask), *blobs)
+        return Words(script, ENCODE(ask))
+
+    def ask(self, words: Words, blobs: Sequence[bytes]) -> Begun:
+        """Send what was written, with the bytes that it names; `answer` waits for what becomes of it.
+
+        Raises: Unreachable.
+        """
+        return self.scripts.begin(words.script, 0, words.text, *blobs)
+
+    def await_answer(self, begun: Begun) -> None:
+        """Wait until the answer has come, or will not come; `answer` reads it, or tells why."""
+        self.scripts.await_reply(begun)
 
     def answer(self, begun: Begun) -> Answer:
         """Return what became of what was asked, once."""

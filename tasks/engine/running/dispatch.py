@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tasks.engine.errors import EngineError, Unreachable
@@ -27,6 +27,7 @@ from tasks.engine.storage import Answer, Handed, JobStorage
 logger = logging.getLogger("tasks.engine")
 FINISH_WAITS_S = 0.005
 HELD_MOST_S = 0.05
+FOLLOW_LEAST = 8  # outcomes that are worth a call of their own
 REST_S = 1.0
 WATCHED_MOST = 5  # so long at most waits a job whose call reached a worker that died
 AWAY_S = 0.5
@@ -50,7 +51,8 @@ class Dispatch:
         self._free = threading.Condition(self._lock)  # others that want to talk to Redis
         self._ready: deque[Handed] = deque()
         self._finished: list[Outcome] = []
-        self._asking = self._watching = False
+        self._watching = False
+        self._talking = 0  # slots that send or hear just now
         self._nothing_new = False  # the last call found no job, and no sign of one since
         self._called = False  # to look again, and nobody here has asked since
         self._quiet = False  # the last call heard that nothing waits
@@ -232,6 +234,10 @@ class Dispatch:
 
     # Talking
 
+    @property
+    def _asking(self) -> bool:
+        return self._talking > 0 or self._call is not None
+
     def _await_turn(self) -> None:
         while self._asking:
             if self._call is None:
@@ -250,19 +256,17 @@ class Dispatch:
         """Send all that is finished and take what `plan` says; the lock is let go meanwhile."""
         return self._collect(self._post(plan))
 
-    def _post(self, plan: Any) -> Call:
+    def _post(self, plan: Any, after: Call | None = None) -> Call:
         """Send all that is finished and the wish of `plan`; `_collect` hears what becomes of it."""
         finished, self._finished = self._finished, []
         lent = sorted({job.queue for job in self._ready})
-        self._asking = True
         if plan is not None:
             self._called = False
         call = None
-        self._turn.release()
         try:
-            call = self.talk.ask(finished, plan, lent)
+            with self._let_others():
+                call = self.talk.ask(finished, plan, lent, after)
         finally:
-            self._turn.acquire()
             self._call = call
             if call is None:
                 self._over(finished)
@@ -270,22 +274,58 @@ class Dispatch:
 
     def _collect(self, call: Call) -> Answer:
         """Wait for the answer to what was sent; the lock is let go meanwhile."""
-        answer = self._call = None
-        self._turn.release()
+        if call is self._call:
+            self._call = None
+        answer = None
         try:
-            answer = self.talk.hear(call)
+            with self._let_others():
+                answer = self.talk.hear(call)
         finally:
-            self._turn.acquire()
             self._over(() if answer else call.finished)
         self._learn(call.plan, answer)
         return answer
 
+    @contextlib.contextmanager
+    def _let_others(self) -> Iterator[None]:
+        """Let go of the lock while this slot talks."""
+        self._talking += 1
+        self._turn.release()
+        try:
+            yield
+        finally:
+            self._turn.acquire()
+            self._talking -= 1
+
     def _gather(self, call: Call) -> None:
+        """Hear an answer that nobody waits for; the next call goes out before it is read."""
+        self._call = None
+        if (plan := self._following(call)) is not None:
+            try:
+                self._post(plan, after=call)
+            except Unreachable:  # whoever needs jobs is told
+                pass
+            except BaseException:  # an interrupt: the answer is still to be heard
+                self._call = call
+                raise
         self._take_in(self._collect(call).jobs)
+
+    def _following(self, call: Call) -> Any:
+        """Return what the call asks for that is sent when `call` is answered; None where none is.
+
+        Beside quick jobs Redis then has work while the answer is read and its jobs run.
+        """
+        if len(self._finished) < FOLLOW_LEAST or self._talking or not self._may_ask(call.plan):
+            return None
+        coming = call.plan["most"]
+        return self.pace.refill(self._slots, held=len(self._ready) + coming)
+
+    def _may_ask(self, before: Any) -> bool:
+        ahead = before is not None and not before["want"]
+        return ahead and not self.stopping and not self.lease.wish
 
     def _over(self, kept: Sequence[Outcome]) -> None:
         """End a call; `kept` are the outcomes that Redis does not have for certain."""
-        self._asking, self._asked = False, time.monotonic()
+        self._asked = time.monotonic()
         self._finished[:0] = kept
         if kept or (self._finished and not self._alone):  # of a slot that waits for its turn
             self._turn.notify()

@@ -52,9 +52,9 @@ class Lease:
         self._held: dict[str, str] = {}
         self._begun: dict[str, int] = {}
         self._closing: set[str] = set()
-        self.fetching_since: float | None = (
-            None  # a fetch is under way, until what it brought is known
-        )
+        self._fetching: list[
+            float
+        ] = []  # since when each fetch is under way whose jobs are unknown
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -85,6 +85,16 @@ class Lease:
                 self._forget(job.id, job.token)
             for job in taken:
                 self._held[job.id] = job.token
+
+    def fetching(self, since: float) -> None:
+        """Say that a fetch goes out, until `fetched` says so of the same time."""
+        with self._lock:
+            self._fetching.append(since)
+
+    def fetched(self, since: float) -> None:
+        """Say that what a fetch brought is known, or that it brings nothing."""
+        with self._lock:
+            self._fetching.remove(since)
 
     def holds(self, job: Handed) -> bool:
         """Tell whether Redis, as far as is known, still believes that this process has the job."""
@@ -123,8 +133,8 @@ class Lease:
 
         A fetch that is under way, or whose reply this process had no time to read, is not lost.
         """
-        since = self.fetching_since
-        under_way_s = 0.0 if since is None else time.monotonic() - since
+        with self._lock:
+            under_way_s = time.monotonic() - min(self._fetching) if self._fetching else 0.0
         return int((under_way_s + self.beat_s * 1.5) * 1000)
 
     def beat(self) -> None:

@@ -56,5 +56,5 @@ class Pace:
 
     def refill(self, slots: int, *, held: int) -> Mapping[str, Any]:
         """Return what lib/take.lua takes where `held` jobs, half of what was taken, are held still."""
-        return {"want": 0, "most": MOST_HELD - held, "each": WINDOW_US,
+        return {"want": 0, "most": min(MOST_HELD // 2, MOST_HELD - held), "each": WINDOW_US,
                 "left": WINDOW_US * slots // 2, "pace": self._quick}  # fmt: skip

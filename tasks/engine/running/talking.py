@@ -40,10 +40,14 @@ class Talk:
     def __init__(self, storage: JobStorage, lease: Lease, fired: Callable[[Outcome], None]) -> None:
         self.storage, self.lease, self.fired = storage, lease, fired
 
-    def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
-        """Send what is finished and the wish for jobs. Raises Unreachable."""
+    def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
+            after: Call | None = None) -> Call:  # fmt: skip
+        """Send what is finished and the wish for jobs, once the answer to `after` has come.
+
+        Raises: Unreachable.
+        """
         try:
-            return self._sent(finished, plan, lent)
+            return self._sent(finished, plan, lent, after)
         except Unreachable:
             raise
         except Exception:  # one of them cannot be written
@@ -64,7 +68,8 @@ class Talk:
             self._send_apart(call.finished)
             return self._heard(self._sent((), call.plan, call.lent))
 
-    def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
+    def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
+              after: Call | None = None) -> Call:  # fmt: skip
         done: list[dict[str, Any]] = []
         blobs: list[bytes] = []
         for outcome in finished:
@@ -72,14 +77,18 @@ class Talk:
             outcome.sent = True
             done.append(spec)
             blobs += more
+        words = self.storage.words(done, plan, lent)
+        if after is not None:
+            self.storage.await_answer(after.begun)
         self.lease.closing([outcome.job.token for outcome in finished])
-        self.lease.fetching_since = time.monotonic()
+        since = time.monotonic()
+        self.lease.fetching(since)
         try:
-            begun = self.storage.ask(done, blobs, plan, lent)
+            begun = self.storage.ask(words, blobs)
         except BaseException:
-            self.lease.fetching_since = None
+            self.lease.fetched(since)
             raise
-        return Call(finished, plan, lent, begun, time.monotonic())
+        return Call(finished, plan, lent, begun, since)
 
     def _heard(self, call: Call) -> Answer:
         try:
@@ -87,7 +96,7 @@ class Talk:
             ended = [outcome.job for outcome in call.finished]
             self.lease.swap(finished=ended, taken=answer.jobs)
         finally:
-            self.lease.fetching_since = None
+            self.lease.fetched(call.sent_s)
         for outcome, status in zip(call.finished, answer.statuses, strict=True):
             if status == "fired":
                 self.fired(outcome)
