@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 from dashboard.auth import check_first_operator
+from dashboard.collecting import settle
 from tasks.settings import SettingsError, get
 
 control_socket_disable = True  # it would write outside DATA_DIR
@@ -20,3 +21,8 @@ def on_starting(server: Any) -> None:
     except SettingsError as exc:
         sys.stderr.write(f"{exc}\n")
         sys.exit(2)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let no page wait for a collection of everything that was imported."""
+    settle()

@@ -276,6 +276,7 @@ def _viewers(stack: contextlib.ExitStack, kept: Path, sizes: tuple[int, ...],
     """Start a server for each size, fill it and sign in."""
     data = stack.enter_context(tempfile.TemporaryDirectory())
     os.environ.update(DATA_DIR=data, APP_ENV="development", REDIS_URL="redis://127.0.0.1:1/0")
+    from dashboard.collecting import settle
     from tasks import database
 
     database.upgrade()
@@ -293,4 +294,5 @@ def _viewers(stack: contextlib.ExitStack, kept: Path, sizes: tuple[int, ...],
         app = made_app(huey)
         cookie = cookie or signed_in(app)
         viewers[jobs], pages[jobs] = Viewer(app, cookie), addresses(huey)
+    settle()  # as gunicorn.conf.py does
     return viewers, pages

@@ -1,0 +1,22 @@
+"""How the web process collects garbage: never in a page what was there before the first one."""
+
+from __future__ import annotations
+
+import gc
+
+YOUNG, MIDDLE, OLD = (
+    5000,
+    10,
+    25,
+)  # objects, then collections, until the next older ones are looked at
+
+
+def settle() -> None:
+    """Leave what has been imported alone from now on; for a process that serves pages and nothing else.
+
+    Some 170 000 objects of the libraries live as long as the process. A full collection that visits
+    them takes 150 ms, and falls on every fiftieth page or so; one that does not takes 10.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG, MIDDLE, OLD)
