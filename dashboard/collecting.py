@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import gc
 
-YOUNG, MIDDLE, OLD = (
-    5000,
-    10,
-    25,
-)  # objects, then collections, until the next older ones are looked at
+YOUNG = 5000  # objects, before the young ones are looked at
+MIDDLE, OLD = 10, 25  # such looks, before the next older ones are too
 
 
 def settle() -> None:

@@ -15,6 +15,7 @@ from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.figures.buckets import Buckets
 from tasks.engine.figures.chosen import Chosen
+from tasks.engine.figures.known import Known
 from tasks.engine.figures.measuring import Measuring, Rate
 from tasks.engine.figures.metrics import forecast
 from tasks.engine.instance import Findings, QueueStats, ServerState, Snapshot
@@ -47,6 +48,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         self.bulk = Operations(huey.storage)
         self.buckets = Buckets(huey.storage)
         self.chosen = Chosen(huey.storage, self.buckets)
+        self.known = Known()
 
     # The server
 

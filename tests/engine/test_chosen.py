@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tasks.engine import JobHuey
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import MINUTE, TENS, Buckets
 from tasks.engine.figures.chosen import ALL_APART, Choice, Chosen, choice
+from tasks.engine.figures.known import QUESTIONS, Known
 from tasks.engine.figures.metrics import Figures, Sums
 from tasks.engine.rows import EPOCH
 
@@ -94,12 +96,54 @@ def test_queues_apart_are_what_each_queue_is_alone(huey: JobHuey) -> None:
             )
 
 
-def test_what_a_total_says_may_be_changed_by_who_asked(huey: JobHuey) -> None:
+def test_a_total_adds_what_goes_on_to_what_is_kept_and_changes_nothing_of_it(
+    huey: JobHuey,
+) -> None:
     day_of(huey)
-    for _ in range(2):
-        (total,) = huey.reads.chosen.total(MINUTE, 1, range(NOW_MS // MINUTE_MS - 9, NOW_MS // MINUTE_MS + 1), NOW_MS, [ALL_APART])  # fmt: skip
+    numbers = range(NOW_MS // MINUTE_MS - 9, NOW_MS // MINUTE_MS + 1)
+    for _ in range(3):
+        (total,) = huey.reads.chosen.total(MINUTE, 1, numbers, NOW_MS, [ALL_APART])
         assert total["", ""]["api:n"] == 20
-        total["", ""]["api:n"] = 0
+
+
+def test_figures_that_did_not_change_are_told_once(huey: JobHuey) -> None:
+    written = day_of(huey)
+    busy, calm = ("mail", "send"), ("sync", "pull")
+    field = f"{'|'.join(busy)}|c3"
+    first, before = huey.reads.by_task(3600, NOW_MS), huey.reads.metrics("1h", now_ms=NOW_MS)
+    huey.storage.call("HINCRBY", huey.storage.keys.of("minute", str(max(written))), field, 5)
+    then = huey.reads.by_task(3600, NOW_MS + 1000)
+    assert then[calm] is first[calm]
+    assert then[busy].completed == first[busy].completed + 5
+    after = huey.reads.metrics("1h", now_ms=NOW_MS + 1000)
+    assert all(one is other for one, other in zip(before[:-1], after[:-1], strict=True))
+    assert (after[-1].span_s, after[-1].completed) == (21 + 1, before[-1].completed + 5)
+    later = huey.reads.by_task(3600, NOW_MS + MINUTE_MS)
+    assert later[calm].at == first[calm].at + timedelta(minutes=1)
+
+
+def test_of_many_questions_the_last_ones_are_known() -> None:
+    known, seen = Known(), (EPOCH, 60, [{"c3": 2}])
+    (first,) = known.figures("first", [("", seen)]).values()
+    for n in range(QUESTIONS - 1):
+        known.figures(n, [("", seen)])
+    assert known.figures("first", [("", seen)])[""] is first
+    for n in range(QUESTIONS):
+        known.figures(n, [("", seen)])
+    again = known.figures("first", [("", seen)])[""]
+    assert again == first
+    assert again is not first
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_percentiles_are_those_of_the_sorted_times(seed: int) -> None:
+    dice = random.Random(seed)
+    buckets = {dice.randint(0, 60): dice.randint(1, 40) for _ in range(dice.randint(1, 30))}
+    times = sorted(bucket for bucket, n in buckets.items() for _ in range(n))
+    found = metrics.percentiles(buckets)
+    assert found.samples == len(times)
+    for share, ms in ((50, found.p50_ms), (95, found.p95_ms), (99, found.p99_ms)):
+        assert ms == metrics.bucket_ms(times[-(-len(times) * share // 100) - 1])
 
 
 def asked_of(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import Buckets, Level
 from tasks.engine.figures.kept import KeptSums, weight
-from tasks.engine.figures.metrics import GAUGES, Sums
+from tasks.engine.figures.metrics import GAUGES, Counts, Sums
 
 if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage
@@ -109,10 +109,11 @@ class Chosen:
         if ended is None:
             ended = _sum(self._points(whole, level, over, now_ms, choices), len(choices))
             self._keep(key, choices, ended)
-        found = [{name: dict(counts) for name, counts in sums.items()} for sums in ended]
+        found = [dict(sums) for sums in ended]
         going_on = [n for n in numbers if n not in over]
         for _, each in self._points(whole, level, going_on, now_ms, choices):
-            _add(found, each)
+            for mine, more in zip(found, each, strict=True):
+                mine |= {name: _both(mine.get(name, {}), counts) for name, counts in more.items()}
         return found
 
     def _points(self, whole: Level, level: Level, numbers: Iterable[int], now_ms: int,
@@ -177,6 +178,11 @@ def _sum(many: Iterable[tuple[int, Each]], choices: int) -> Each:
     for _, each in many:
         _add(found, each)
     return found
+
+
+def _both(one: Counts, other: Counts) -> Counts:
+    """Return two counts together, in a dict of its own."""
+    return metrics.merge({("", ""): dict(one)}, {("", ""): other})["", ""]
 
 
 def _add(found: Each, each: Each) -> None:

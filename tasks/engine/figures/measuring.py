@@ -12,6 +12,7 @@ from tasks.engine import rows
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, Level, level_for
 from tasks.engine.figures.chosen import ALL_APART, EVERYTHING, Choice, Chosen, choice
+from tasks.engine.figures.known import Known
 from tasks.engine.figures.metrics import Counts, Figures, Sums
 from tasks.engine.instance import Minute, Percentiles, TaskAbout, TaskRun
 from tasks.engine.records import Event, State
@@ -56,6 +57,7 @@ class Measuring:
     storage: JobStorage
     buckets: Buckets
     chosen: Chosen
+    known: Known
     _told: Mapping[int, Told] = MappingProxyType({})
     _rated: tuple[Mapping[int, Sums], Mapping[str, Rate]] = ({}, {})
 
@@ -84,10 +86,12 @@ class Measuring:
         numbers = range(last - wanted.span_s // wanted.step_s + 1, last + 1)
         over_s = at // 1000 - last * wanted.step_s + 1  # of the last point, which goes on
         read = self.chosen.points(level, wanted.step_s // level.step_s, numbers, at, choices)
+        starts = [(n, _at(n * wanted.step_s), wanted.step_s if n < last else over_s) for n in read]
         return [
-            [metrics.figures(_at(n * wanted.step_s), wanted.step_s if n < last else over_s, each[place].values())
-             for n, each in read.items()]
-            for place in range(len(choices))
+            list(self.known.figures((range_, asked), [
+                (n, (start, span_s, [*read[n][place].values()])) for n, start, span_s in starts
+            ]).values())
+            for place, asked in enumerate(choices)
         ]  # fmt: skip
 
     def measured(self, span_s: int, *, queue: str | None = None, task: str | None = None,
@@ -153,11 +157,8 @@ class Measuring:
     def by_task(self, span_s: int = 86400, now_ms: int = 0) -> dict[tuple[str, str], Figures]:
         """Return {(queue, task): figures} of the last `span_s` seconds."""
         start, (sums,) = self._summed(span_s, 0, now_ms, [ALL_APART])
-        return {
-            name: metrics.figures(start, span_s, [counts])
-            for name, counts in sums.items()
-            if name[1]
-        }
+        named = [(name, (start, span_s, [counts])) for name, counts in sums.items() if name[1]]
+        return self.known.figures(("tasks", span_s), named)
 
     def totals(self, now_ms: int = 0) -> dict[tuple[str, str], Figures]:
         """Return {(queue, task): figures} since the beginning; no counter ever goes down."""

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property, lru_cache
 from sys import intern
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage
 
 BUCKETS = 61
+SHARES = (0.5, 0.95, 0.99)
 KEPT_S = 176_400
 FLUSH_EACH_S = 1.0
 ENDS = {"c": "completed", "f": "failed", "x": "cancelled", "r": "retried"}
@@ -30,6 +32,7 @@ Sums = dict[tuple[str, str], Counts]
 """{(queue, task): counts}; a queue's own figures have the task "", the web's the queue "" too."""
 
 
+@lru_cache
 def bucket_ms(bucket: int) -> float:
     """Return the middle of a histogram bucket, ms; the inverse of `bucket` in lib/counts.lua."""
     if bucket == 0:
@@ -47,16 +50,14 @@ def percentiles(buckets: Mapping[int, int]) -> Percentiles:
     samples = sum(buckets.values())
     if not samples:
         return Percentiles()
-
-    def at(share: float) -> float:
-        seen = 0
-        for bucket in sorted(buckets):
-            seen += buckets[bucket]
-            if seen >= share * samples:
-                return bucket_ms(bucket)
-        return bucket_ms(BUCKETS - 1)
-
-    return Percentiles(samples=samples, p50_ms=at(0.5), p95_ms=at(0.95), p99_ms=at(0.99))
+    found, seen, ranked = [], 0, iter(sorted(buckets.items()))
+    bucket = 0
+    for share in SHARES:
+        while seen < share * samples:
+            bucket, n = next(ranked)
+            seen += n
+        found.append(bucket_ms(bucket))
+    return Percentiles(samples=samples, p50_ms=found[0], p95_ms=found[1], p99_ms=found[2])
 
 
 def parse(fields: Mapping[bytes, bytes]) -> Sums:
@@ -96,7 +97,7 @@ def unpack(data: bytes) -> Sums:
     }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: the percentiles are taken once
 class Figures:
     """What one span of time saw of some jobs, from `at` on.
 
@@ -132,22 +133,22 @@ class Figures:
         """Failed of finished jobs; None where none finished."""
         return self.failed / self.finished if self.finished else None
 
-    @property
+    @cached_property
     def wait(self) -> Percentiles:
         """How long jobs waited."""
         return percentiles(self.waits)
 
-    @property
+    @cached_property
     def run(self) -> Percentiles:
         """How long attempts ran."""
         return percentiles(self.runs)
 
-    @property
+    @cached_property
     def whole(self) -> Percentiles:
         """How long it took from ready to finished."""
         return percentiles(self.processing)
 
-    @property
+    @cached_property
     def busy_ms(self) -> float:
         """All attempts' time together, from the buckets' middles."""
         return sum(bucket_ms(bucket) * n for bucket, n in self.runs.items())
@@ -164,7 +165,12 @@ def figures(at: datetime, span_s: int, counts: Iterable[Counts]) -> Figures:
     histograms: dict[str, dict[int, int]] = {"w": {}, "p": {}, "run": {}}
     for one in counts:
         for what, n in one.items():
-            _take(what, n, plain, histograms)
+            counter, histogram, bucket = _place(what)
+            if counter:
+                plain[counter] = plain.get(counter, 0) + n
+            if histogram:
+                buckets = histograms[histogram]
+                buckets[bucket] = buckets.get(bucket, 0) + n
     known = bool(plain.get("sampled"))
     return Figures(
         at=at, span_s=span_s, enqueued=plain.get("n", 0) + plain.get("l", 0),
@@ -177,17 +183,15 @@ def figures(at: datetime, span_s: int, counts: Iterable[Counts]) -> Figures:
     )  # fmt: skip
 
 
-def _take(what: str, n: int, plain: dict[str, int], histograms: dict[str, dict[int, int]]) -> None:
-    """Sort one field into the plain counters or a histogram."""
+@lru_cache(maxsize=4096)
+def _place(what: str) -> tuple[str, str, int]:
+    """Return the counter that a field adds to, its histogram and the bucket there; "" for none."""
     letter, bucket = what[0], what[1:]
     if not bucket.isdigit():
-        plain[what] = plain.get(what, 0) + n
-        return
+        return what, "", 0
     if letter in ENDS:
-        plain[letter] = plain.get(letter, 0) + n
-        letter = "run"
-    buckets = histograms[letter]
-    buckets[int(bucket)] = buckets.get(int(bucket), 0) + n
+        return letter, "run", int(bucket)
+    return "", letter, int(bucket)
 
 
 def forecast(waiting: int, into: float, out: float, at: datetime) -> str | None:
