@@ -51,7 +51,7 @@
 
   function isHeld(region) {
     return isTyping(region) || isSelecting(region) || boxes().some((box) => box.checked)
-      || Boolean(one("details[open][data-hold], details.menu[open]", region));
+      || Boolean(one("details[open][data-hold], details.menu[open], .glance, #found tr:focus", region));
   }
 
   function askWhatIsDue() {
@@ -251,7 +251,7 @@
     changeTheme(event.target, event.submitter);
   });
 
-  // ---- Keys: / search, ? help, g and a letter for a page, j k Enter x on rows, a letter for an act
+  // ---- Keys: / search, ? help, g and a letter for a page, j k Enter o x on rows, a letter for an act
 
   let going = 0;
 
@@ -264,9 +264,26 @@
     row.focus();
   }
 
+  function look(row) { // under the row of a job what the row has no room for; another row opens
+    if (!row.closest(".jobs")) return location.assign(row.dataset.href);
+    const under = row.nextElementSibling;
+    if (under?.matches(".glance")) return under.remove();
+    return htmx.ajax("GET", `${row.dataset.href.split("?")[0]}/glance`, { target: row, swap: "afterend" });
+  }
+
+  function tickUpTo(row) {
+    const box = one("input[type=checkbox]", row);
+    if (!box) return;
+    box.checked = true;
+    tickRange(box, true);
+    count();
+  }
+
   const ROW_KEYS = {
     Enter: (row) => location.assign(row.dataset.href),
+    o: look,
     x: (row) => one("input[type=checkbox]", row)?.click(),
+    X: tickUpTo,
   };
   const PAGE_KEYS = {
     "/": () => (one("#q") ?? one("#search"))?.focus(),
@@ -275,7 +292,9 @@
     j: () => step(1),
     k: () => step(-1),
     a: () => one("[data-select-all]")?.click(),
+    t: () => one("[data-theme-toggle]")?.click(),
   };
+  const use = (act) => (act.matches("select") ? act.focus() : act.click());
 
   function meaning(event) {
     const key = CSS.escape(event.key);
@@ -283,17 +302,30 @@
     if (page) return () => page.click();
     const row = event.target.matches("tr[data-href]") ? event.target : null;
     if (row && ROW_KEYS[event.key]) return () => ROW_KEYS[event.key](row);
-    const act = one(`.main [data-key="${key}"]:not(:disabled)`);
-    if (act && !row) return () => act.click();
-    return PAGE_KEYS[event.key] ?? (act ? () => act.click() : null);
+    const own = row && one(`[data-row-key="${key}"]`, row);
+    if (own) return () => own.click();
+    const act = one(`.main [data-key~="${key}"]:not(:disabled)`);
+    if (act && !row) return () => use(act);
+    return PAGE_KEYS[event.key] ?? (act ? () => use(act) : null);
+  }
+
+  function send(event) { // from within any field; the button says whether it may
+    const form = event.target.closest(".main form[method=post]");
+    const button = form && (one(".button.primary", form) ?? one("button:not([type=button])", form));
+    if (!button) return;
+    event.preventDefault();
+    button.click();
   }
 
   function escape() {
     closeMenus(null);
+    for (const glance of all(".glance")) glance.remove();
+    if (document.activeElement.matches("tr")) document.activeElement.blur();
     if (location.hash === "#rail") location.hash = "main";
   }
 
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) send(event);
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape") escape();
     if (event.target.matches("input:not([type=checkbox], [type=radio]), select, textarea")) return;

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from dashboard import actions, arrows, auth, formats, plots, traces
 from dashboard.models import AuditEntry
-from dashboard.pages import render, say, watch
+from dashboard.pages import is_fragment, render, say, watch
 from dashboard.security import declare, local_path
 from dashboard.views.jobs import (
     bp,
@@ -136,6 +136,15 @@ def _good(runs: Sequence[TaskRun], job_id: str) -> str:
     return next((r.id for r in reversed(runs) if r.outcome == "completed" and r.id != job_id), "")
 
 
+@bp.get("/jobs/<job_id>/glance")
+def glance(job_id: str) -> Any:
+    """Show under a job's row what the row has no room for."""
+    if not is_fragment():
+        return redirect(url_for("jobs.show", job_id=job_id), 303)
+    job = actions.huey().reads.job(job_id)
+    return render("_glance.html", job=job, **_error(job))
+
+
 @bp.post("/jobs/<job_id>/<any(retry, cancel, run_now, delete):name>")
 def act(job_id: str, name: str) -> Any:
     """Do one thing to one job, then show it again."""
@@ -165,4 +174,4 @@ def reveal(job_id: str) -> Any:
                   names=actions.huey().parameters(job.task))  # fmt: skip
 
 
-declare("viewer", show, act, confirm_delete, reveal)
+declare("viewer", show, glance, act, confirm_delete, reveal)

@@ -55,8 +55,20 @@ def table() -> Any:
 def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found: Survey,
             status: int = 200) -> Any:  # fmt: skip
     first = page.items[0].changed_at if page and page.items else None
+    follows = bool(
+        page
+        and not error
+        and request.args.get("follow")
+        and asked.cursor is None
+        and asked.sort == "-changed"
+    )
+    figures = (
+        [(job.id, job.changed_at) for job in page.items] + [found.count]
+        if page and follows
+        else None
+    )
     return render(
-        "jobs.html", page=page, asked=asked, wanted=wanted, error=error, survey=found, fresh=0,
+        "jobs.html", figures=figures, following=follows, refreshes=page is not None, page=page, asked=asked, wanted=wanted, error=error, survey=found, fresh=0,
         top=int(first.timestamp() * 1_000_000) if first else 0, tab=searching.tab,
         bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), chips=[] if error and page else searching.chips(),
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),

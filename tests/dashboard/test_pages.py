@@ -324,6 +324,27 @@ def test_help_names_every_state_and_role_and_switches_keys_off(admin: Browser) -
     assert 'data-keys="off"' in admin.get("/").text
 
 
+def test_without_script_a_page_is_asked_for_anew_where_its_address_says_so(
+    admin: Browser, failed: str
+) -> None:
+    meta, link = '<meta http-equiv="refresh" content="10">', "Refresh every 10 s"
+    page = admin.get("/jobs?status=failed").text
+    assert (meta in page, link in page) == (False, True)
+    there = re.search(rf'href="([^"]+)">{link}', page)
+    assert there
+    page = admin.get(unescape(there[1])).text
+    assert (meta in page, link in page) == (True, False)
+    assert f"<noscript>{meta}</noscript>" in page  # the script asks by itself
+    assert link not in admin.get("/jobs/new").text  # a form would lose what was typed
+
+
+def test_a_row_shows_below_it_what_it_has_no_room_for(admin: Browser, failed: str) -> None:
+    glance = admin.get(f"/jobs/{failed}/glance", headers=FRAGMENT).text
+    assert glance.strip().startswith('<tr class="glance">')
+    assert failed in glance
+    assert admin.get(f"/jobs/{failed}/glance").headers["Location"] == f"/jobs/{failed}"
+
+
 def test_a_dear_answer_asks_to_come_back_later(
     admin: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -134,19 +134,54 @@ def test_buttons_for_ticked_jobs_are_off_until_one_is_ticked(
     expect(button).to_be_enabled()
 
 
-def test_keys_walk_the_rows_tick_one_and_open_it(
-    page: Page, cancelled: Callable[[int], list[str]]
+def test_keys_walk_the_rows_tick_some_look_into_one_act_and_open_it(
+    page: Page, cancelled: Callable[[int], list[str]], huey: JobHuey
 ) -> None:
-    cancelled(3)
+    ids = cancelled(4)
     page.goto("/jobs?status=cancelled")
     page.keyboard.press("j")
     page.keyboard.press("j")
     page.keyboard.press("x")
     expect(page.locator("tbody input[type=checkbox]").nth(1)).to_be_checked()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+X")
+    expect(page.locator(".selected")).to_have_text("3 selected")
     page.keyboard.press("a")
-    expect(page.locator("tbody input:checked")).to_have_count(3)
+    expect(page.locator("tbody input:checked")).to_have_count(4)
+    page.keyboard.press("a")
+    page.keyboard.press("o")
+    expect(page.locator(".glance")).to_contain_text(ids[0])  # the oldest stands last
+    page.keyboard.press("o")
+    expect(page.locator(".glance")).to_have_count(0)
+    page.keyboard.press("r")
+    expect(page.locator(".toast")).to_contain_text("retried")
+    assert huey.reads.job(ids[0]).state.value == "waiting"
+    page.wait_for_load_state()
+    page.keyboard.press("j")
     page.keyboard.press("Enter")
     page.wait_for_url("**/jobs/*")
+
+
+def test_a_table_that_follows_shows_what_comes_but_not_under_the_hand(
+    page: Page, cancelled: Callable[[int], list[str]], hasten: Callable[[], None]
+) -> None:
+    cancelled(2)
+    page.goto("/jobs?status=cancelled")
+    page.keyboard.press(".")
+    expect(page.locator(".fresh-line")).to_contain_text("Following")
+    page.wait_for_load_state()
+    rows = page.locator("tbody tr")
+    page.keyboard.press("j")  # somebody is at a row: it stands still
+    cancelled(1)
+    hasten()
+    expect(page.locator(".live")).to_have_text("Paused")
+    expect(rows).to_have_count(2)
+    page.keyboard.press("Escape")
+    hasten()
+    expect(rows).to_have_count(3)
+    page.keyboard.press(".")
+    expect(page.locator(".fresh-line")).to_contain_text("stands still")
 
 
 def test_keys_walk_from_job_to_job_along_the_list(
@@ -155,7 +190,7 @@ def test_keys_walk_from_job_to_job_along_the_list(
     cancelled(3)
     page.goto("/jobs?status=cancelled")
     page.locator("tbody tr a").first.click()
-    for key, place in (("", "1 of 3"), ("j", "2 of 3"), ("j", "3 of 3"), ("k", "2 of 3")):
+    for key, place in (("", "1 of 3"), ("j", "2 of 3"), ("n", "3 of 3"), ("k", "2 of 3")):
         if key:
             page.keyboard.press(key)
         expect(page.locator(".along")).to_contain_text(place)
@@ -200,6 +235,14 @@ def test_single_keys_can_be_switched_off_and_stay_off(page: Page) -> None:
     expect(page.locator("#keys")).to_be_hidden()
     page.keyboard.press("/")
     expect(page.locator("#search")).not_to_be_focused()
+    page.goto("/queues/email")
+    page.keyboard.press("p")
+    assert not page.url.endswith("#pause")
+    page.locator("#reason").fill("the provider works")
+    with page.expect_event("load"):
+        page.keyboard.press("Control+Enter")  # not a single key: it sends the form
+    expect(page.locator(".toast")).to_contain_text("email is paused")
+    page.goto("/help")
     with page.expect_event("load"):
         page.get_by_role("button", name="Switch single keys on").click()
     expect(page.get_by_text("They work wherever")).to_be_visible()
