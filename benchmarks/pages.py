@@ -181,9 +181,9 @@ class Viewer:
 
 def made_app(huey: JobHuey) -> Flask:
     """Return the whole web process beside a Huey."""
-    from dashboard import create_app, health
+    from dashboard import create_app, health, kept
 
-    health.time = CLOCK  # type: ignore[assignment]
+    health.time = kept.time = CLOCK  # type: ignore[assignment]
     return create_app(huey=huey)
 
 
@@ -227,7 +227,7 @@ def whole(viewer: Viewer, address: str) -> tuple[float, int]:
     if status != 200:
         raise RuntimeError(f"{address} answered {status}")
     for thread in threading.enumerate():
-        if thread.name == "figures":  # made beside this look; it ends long before the next one
+        if thread.name == "figures":  # made after this look; it ends long before the next one
             thread.join()
     return took, asked
 

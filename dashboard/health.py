@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from dashboard import formats
+from dashboard.kept import Kept
 from tasks import kpis, outbox
 from tasks.alerts import models as alerts
-from tasks.database import reading, unless_away, utcnow
+from tasks.database import reading, utcnow
 from tasks.engine import EngineError, JobHuey, State, Unreachable
 from tasks.engine.figures.measuring import WEEK_S
 from tasks.engine.instance import Snapshot
 from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
 OLD_ROW = timedelta(minutes=1)
 MENDED_SHOWN = timedelta(days=1)
 KPIS_AGE_S = 5.0
 TREND_AGE_S = 30.0
-STALE_MOST = 4  # times its age that a figure may have while it is made anew
+SERVER_AGE_S = 5.0
 SLOWEST = 5
 
 
@@ -103,48 +101,6 @@ class View:
         return sorted(bad, key=lambda check: (check.status != "unhealthy", not check.grave))
 
 
-class Kept(Generic[T]):
-    """A value that is made anew beside the requests when it is older than `age_s`.
-
-    Who asks meanwhile gets the last one. One that nobody asked for in `STALE_MOST` times `age_s` is
-    made while its first reader waits, as the very first is. Calls are guarded by the owner's lock.
-    """
-
-    def __init__(self, age_s: float) -> None:
-        self.age_s = age_s
-        self._kept: tuple[T, float] | None = None
-        self._making: threading.Thread | None = None
-
-    def get(self, make: Callable[[], T]) -> T:
-        """Return the value, a new one where the last is far too old. Raises: what `make` does then."""
-        kept = self._kept
-        age_s = time.monotonic() - kept[1] if kept else float("inf")
-        if kept is None or age_s > self.age_s * STALE_MOST:
-            kept = self._kept = (make(), time.monotonic())
-        elif age_s > self.age_s and not (self._making and self._making.is_alive()):
-            self._making = threading.Thread(
-                target=self._renew, args=(make, kept), name="figures", daemon=True
-            )
-            self._making.start()
-        return kept[0]
-
-    def _renew(self, make: Callable[[], T], last: tuple[T, float]) -> None:
-        """Put a new value in the place of `last`, unless that was forgotten or replaced meanwhile."""
-        try:
-            made = (make(), time.monotonic())
-        except Unreachable:
-            return  # the look that asked says so
-        except Exception:
-            logger.exception("figures could not be made anew; the last ones stay")
-            return
-        if self._kept is last:
-            self._kept = made
-
-    def forget(self) -> None:
-        """Let the next call make it anew, and wait for it."""
-        self._kept = None
-
-
 def trend_of(huey: JobHuey) -> Trend:
     """Return the lines of the last hour, and of the last day for the two shares."""
     spans = {1: kpis.history(huey, "1h"), 24: kpis.history(huey, "24h")}
@@ -173,6 +129,7 @@ class Watch:
         self._away_since: datetime | None = None
         self._figures: Kept[Sequence[Kpi]] = Kept(KPIS_AGE_S)
         self._trend: Kept[Trend] = Kept(TREND_AGE_S)
+        self._server: Kept[tuple[Check, Check]] = Kept(SERVER_AGE_S)
 
     def view(self, max_age_s: float = 1.0) -> View:
         """Return the view of the last second; a viewer that comes while it is made waits for it."""
@@ -187,47 +144,62 @@ class Watch:
         with self._lock:
             self._made = float("-inf")
             self._figures.forget()
+            self._server.forget()
 
     def _look(self) -> View:
-        nothing: tuple[int, datetime | None] = (0, None)
-        rows, oldest = unless_away(outbox.waiting, nothing)
+        sql = _from_sql()
         try:
             snapshot = self.huey.reads.snapshot()
         except Unreachable as exc:
-            return self._away(str(exc), rows)
+            return self._away(str(exc), sql)
         self._away_since = None
         figures = self._figures.get(lambda: current(self.huey))
         trend = self._trend.get(lambda: trend_of(self.huey))
+        server = self._server.get(lambda: (_server(self.huey), _keys(self.huey)))
         checks = [
-            Check("redis", "healthy", "answers"), _sql(), _workers(snapshot),
-            _unserved(snapshot), _versions(snapshot), *_queues(self.huey, snapshot), *_alerts(), *_parts(snapshot), *_off_target(figures), _ticks(self.huey),
-            _outbox(rows, oldest), _server(self.huey), _keys(self.huey),
+            Check("redis", "healthy", "answers"), sql.check, _workers(snapshot),
+            _unserved(snapshot), _versions(snapshot), *_queues(self.huey, snapshot), *_alerts(sql.firing), *_parts(snapshot), *_off_target(figures), _ticks(self.huey),
+            _outbox(sql), *server,
         ]  # fmt: skip
         return View(
             snapshot.at, snapshot, checks=tuple(checks), kpis=tuple(figures), trend=trend,
-            outbox_waiting=rows,
+            outbox_waiting=sql.rows,
         )  # fmt: skip
 
-    def _away(self, error: str, rows: int) -> View:
+    def _away(self, error: str, sql: FromSql) -> View:
         """Keep the last figures and say since when Redis is away."""
         self._away_since = self._away_since or utcnow()
         last = self._view.snapshot if self._view else None
-        sentence = f"Redis unreachable since {self._away_since:%H:%M}, nothing runs, {rows} job{'' if rows == 1 else 's'} in the outbox"
+        sentence = f"Redis unreachable since {self._away_since:%H:%M}, nothing runs, {formats.jobs(sql.rows)} in the outbox"
         down = Check("redis", "unhealthy", error, sentence=sentence)
         return View(
-            utcnow(), last, error, (down, _sql()), outbox_waiting=rows, since=self._away_since
+            utcnow(),
+            last,
+            error,
+            (down, sql.check),
+            outbox_waiting=sql.rows,
+            since=self._away_since,
         )
 
 
-def _sql() -> Check:
+@dataclass(frozen=True, slots=True)
+class FromSql:
+    """What one session of the database told: whether it answers, the outbox, the rules that fire."""
+
+    check: Check
+    rows: int = 0
+    oldest: datetime | None = None
+    firing: Sequence[alerts.AlertIncident] = ()
+
+
+def _from_sql() -> FromSql:
     try:
         with reading() as db:
-            db.execute(text("SELECT 1"))
+            rows, oldest = outbox.waiting(db)
+            return FromSql(Check("database", "healthy", "answers"), rows, oldest, alerts.firing(db))
     except SQLAlchemyError as exc:
-        return Check(
-            "database", "unhealthy", str(exc)[:200], sentence="The database does not answer"
-        )
-    return Check("database", "healthy", "answers")
+        down = "The database does not answer"
+        return FromSql(Check("database", "unhealthy", str(exc)[:200], sentence=down))
 
 
 def _workers(snapshot: Snapshot) -> Check:
@@ -319,13 +291,12 @@ def _parts(snapshot: Snapshot) -> list[Check]:
     return found
 
 
-def _alerts() -> list[Check]:
+def _alerts(firing: Sequence[alerts.AlertIncident]) -> list[Check]:
     """Say which alert rules fire and are not muted."""
-    nothing: list[alerts.AlertIncident] = []
     return [
         Check(f"alert:{one.open_of}", "degraded", one.said, one.worst,
               f"{one.name}, since {formats.soon(one.opened_at)}", f"/alerts/{one.open_of}", one.severity == "critical")
-        for one in unless_away(alerts.firing, nothing)
+        for one in firing
     ]  # fmt: skip
 
 
@@ -364,16 +335,13 @@ def _ticks(huey: JobHuey) -> Check:
                  sentence, "/periodic")  # fmt: skip
 
 
-def _outbox(rows: int, oldest: datetime | None) -> Check:
-    if oldest and utcnow() - oldest > OLD_ROW:
+def _outbox(sql: FromSql) -> Check:
+    if sql.oldest and utcnow() - sql.oldest > OLD_ROW:
+        sentence = f"{sql.rows} jobs wait in the outbox since {sql.oldest:%H:%M}"
         return Check(
-            "outbox",
-            "degraded",
-            f"oldest since {oldest:%H:%M:%S}",
-            rows,
-            f"{rows} jobs wait in the outbox since {oldest:%H:%M}",
+            "outbox", "degraded", f"oldest since {sql.oldest:%H:%M:%S}", sql.rows, sentence
         )
-    return Check("outbox", "healthy", f"{rows} waiting", rows)
+    return Check("outbox", "healthy", f"{sql.rows} waiting", sql.rows)
 
 
 def _keys(huey: JobHuey) -> Check:

@@ -83,6 +83,7 @@ def engine() -> Engine:
         if "engine" not in _made:
             _made["engine"] = make_engine(settings.get().database_url)
             _made["sessions"] = sessionmaker(_made["engine"], expire_on_commit=False)
+            _made["reading"] = _made["engine"].execution_options(reading=True)
         found: Engine = _made["engine"]
         return found
 
@@ -120,10 +121,16 @@ def _prepare_sqlite(connection: Any, record: Any) -> None:
 
 def _begin_sqlite(connection: Any) -> None:
     """Begin IMMEDIATE to write: a deferred one fails when another wrote before its first write."""
-    reads = connection.get_execution_options().get("reading", False)
+    driver = (
+        connection.connection.driver_connection
+    )  # neither of these can fail, and each look asks
+    if connection.get_execution_options().get("reading", False):
+        driver.execute("PRAGMA query_only = ON")
+        driver.execute("BEGIN")
+        return
     # Before BEGIN: a pooled connection that read last would refuse to begin to write.
-    connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads else 'OFF'}")
-    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+    driver.execute("PRAGMA query_only = OFF")
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
 @contextlib.contextmanager
@@ -153,10 +160,16 @@ def insert_missing(db: Session, model: type[Base], rows: Sequence[dict[str, Any]
 
 
 @contextlib.contextmanager
-def reading() -> Iterator[Session]:
-    """Open a session to read; writing in it is refused."""
-    bound = engine().execution_options(reading=True)
-    with Session(bound, expire_on_commit=False) as db:
+def reading(within: Session | None = None) -> Iterator[Session]:
+    """Open a session to read, or go on in one that is open; writing in it is refused.
+
+    Cost: opening one is a millisecond of a page that nobody asked for just before.
+    """
+    if within is not None:
+        yield within
+        return
+    engine()
+    with Session(_made["reading"], expire_on_commit=False) as db:
         yield db
 
 

@@ -131,9 +131,9 @@ def spill(job_id: str, envelope: bytes, due: datetime | None) -> bool:
 # Questions
 
 
-def waiting() -> tuple[int, datetime | None]:
+def waiting(within: Session | None = None) -> tuple[int, datetime | None]:
     """Return how many rows wait, and since when the oldest does."""
-    with reading() as db:
+    with reading(within) as db:
         count, oldest = db.execute(select(func.count(), func.min(OutboxRow.created_at))).one()
     return count, oldest
 
@@ -145,9 +145,9 @@ def stuck() -> int:
         return db.scalar(query) or 0
 
 
-def row(job_id: str) -> OutboxRow | None:
+def row(job_id: str, within: Session | None = None) -> OutboxRow | None:
     """Return a job's row while it waits."""
-    with reading() as db:
+    with reading(within) as db:
         return db.scalars(select(OutboxRow).where(OutboxRow.job_id == job_id)).first()
 
 

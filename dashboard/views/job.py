@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import flash, redirect, request, url_for
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from dashboard import actions, arrows, auth, formats, plots, traces
 from dashboard.models import AuditEntry
@@ -44,7 +45,7 @@ def show(job_id: str) -> Any:
         its_mail = mail.by_job(db, job_id)
         tries = mail.attempts(db, its_mail.id) if its_mail else []
         suppressed = mail.suppressed(db, its_mail.to_addr) if its_mail else None
-    row = outbox.row(job_id)
+        row, acts = outbox.row(job_id, db), _acts(db, job_id)
     reads = actions.huey().reads
     try:
         job, logs = reads.job(job_id), reads.logs(job_id)
@@ -53,7 +54,7 @@ def show(job_id: str) -> Any:
         if row is None and its_mail is None:
             raise
         return render("job_away.html", job_id=job_id, row=row, mail=its_mail, error=str(exc))
-    acts, along = _acts(job_id), arrows.found()
+    along = arrows.found()
     figures = (job.state, job.attempts_made, job.progress, job.why_waiting, len(logs),
                job.cancel_requested_at, len(acts), len(touched), its_mail and its_mail.state,
                len(runs) and runs[-1].id, [(child.id, child.state) for child in kin.items], kin.total,
@@ -80,10 +81,9 @@ def _end(job: Job) -> datetime | None:
     return watch().at
 
 
-def _acts(job_id: str) -> list[AuditEntry]:
-    with reading() as db:
-        query = select(AuditEntry).where(AuditEntry.target == job_id, AuditEntry.outcome == "done")
-        return list(db.scalars(query.order_by(AuditEntry.id).limit(50)))
+def _acts(db: Session, job_id: str) -> list[AuditEntry]:
+    query = select(AuditEntry).where(AuditEntry.target == job_id, AuditEntry.outcome == "done")
+    return list(db.scalars(query.order_by(AuditEntry.id).limit(50)))
 
 
 def _copies(acts: Sequence[AuditEntry]) -> dict[str, list[str]]:

@@ -193,12 +193,15 @@ def open_incidents(db: Session) -> list[AlertIncident]:
     return sorted(found, key=lambda one: (one.severity != "critical", one.opened_at))
 
 
-def firing() -> list[AlertIncident]:
+def firing(within: Session | None = None) -> list[AlertIncident]:
     """Return what fires now and is not muted."""
-    with reading() as db:
+    with reading(within) as db:
+        found = open_incidents(db)
+        if not found:
+            return []
         query = select(AlertRule.id, AlertRule.muted_until).where(AlertRule.state == "firing")
         muted = {rule_id for rule_id, until in db.execute(query) if until and until > utcnow()}
-        return [one for one in open_incidents(db) if one.open_of not in muted]
+        return [one for one in found if one.open_of not in muted]
 
 
 def notices(db: Session, incident_ids: Sequence[int]) -> list[AlertNotice]:

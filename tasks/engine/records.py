@@ -23,6 +23,8 @@ class State(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # Enum's own is written in Python: each look into a dict would pay
+
 
 LIVE = (State.SCHEDULED, State.WAITING, State.ACTIVE, State.RETRYING)
 FINAL = (State.COMPLETED, State.FAILED, State.CANCELLED)

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 import pytest
 from browsing import Browser
 from flask import Flask
+from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from waiting import PATIENCE_S, wait_until
 
 from dashboard import health
+from dashboard.kept import Kept
 from tasks import database as db
 from tasks.engine import JobHuey
 from tasks.engine.ids import new_id
@@ -145,8 +147,8 @@ class Maker:
 def test_who_asks_while_a_figure_is_made_anew_gets_the_last_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(health, "STALE_MOST", 10**9)
-    kept, make = health.Kept[int](age_s=1e-6), Maker()
+    monkeypatch.setattr("dashboard.kept.STALE_MOST", 10**9)
+    kept, make = Kept[int](age_s=1e-6), Maker()
     assert kept.get(make) == 1
     wait_until(lambda: kept.get(make) == 1 and make.many == 2, what="the second is under way")
     assert kept.get(make) == 1
@@ -155,8 +157,30 @@ def test_who_asks_while_a_figure_is_made_anew_gets_the_last_one(
     wait_until(lambda: kept.get(make) > 1, what="the second is shown")
 
 
+def test_a_figure_is_made_anew_after_the_page_that_found_it_old(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dashboard.kept.STALE_MOST", 10**9)
+    monkeypatch.setattr("dashboard.kept.AFTER_S", 3600)
+    kept, make = Kept[int](age_s=1e-6), Maker()
+    assert kept.get(make) == 1
+    wait_until(lambda: kept.get(make) == 1 and kept._making, what="it is old")
+    assert make.many == 1
+    assert kept._making
+    kept._making.cancel()
+
+
+def test_one_session_of_the_database_tells_a_look_all_it_needs(
+    huey: JobHuey, database: str
+) -> None:
+    begun: list[object] = []
+    event.listen(db.engine(), "begin", begun.append)
+    assert health._from_sql().check.status == "healthy"
+    assert len(begun) == 1
+
+
 def test_a_figure_that_was_forgotten_or_is_far_too_old_is_waited_for() -> None:
-    kept, make = health.Kept[int](age_s=3600), Maker()
+    kept, make = Kept[int](age_s=3600), Maker()
     make.let.set()
     assert kept.get(make) == kept.get(make) == 1
     kept.forget()
@@ -168,8 +192,8 @@ def test_a_figure_that_was_forgotten_or_is_far_too_old_is_waited_for() -> None:
 def test_a_figure_that_cannot_be_made_anew_stays_and_is_tried_again(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(health, "STALE_MOST", 10**9)
-    kept = health.Kept[int](age_s=1e-6)
+    monkeypatch.setattr("dashboard.kept.STALE_MOST", 10**9)
+    kept = Kept[int](age_s=1e-6)
     assert kept.get(lambda: 1) == 1
     wait_until(
         lambda: kept.get(lambda: 1 // 0) == 1 and "could not be made anew" in caplog.text,
@@ -179,7 +203,7 @@ def test_a_figure_that_cannot_be_made_anew_stays_and_is_tried_again(
 
 
 def test_what_was_begun_before_a_figure_was_forgotten_is_not_kept() -> None:
-    kept, make = health.Kept[int](age_s=3600), Maker()
+    kept, make = Kept[int](age_s=3600), Maker()
     kept.get(make)
     last = kept._kept
     assert last is not None

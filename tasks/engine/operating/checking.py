@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tasks.engine import rows
 from tasks.engine.instance import Findings
 from tasks.engine.keys import kind_of
 from tasks.engine.operating.recounting import Place, Recount
@@ -89,9 +90,10 @@ class Check:
 
     def findings(self) -> Findings:
         """Return what the check found last. Raises Unreachable."""
-        found = self._record()
-        rows = self.storage.call("LRANGE", self.storage.keys.one("fsck_last"), 0, -1)
-        last = [row.decode().split("\t", 2) for row in reversed(rows)]
+        asked = [("HGETALL", self.key), ("LRANGE", self.storage.keys.one("fsck_last"), 0, -1)]
+        record, lines = self.storage.pipeline(asked)
+        found = rows.flat(record)
+        last = [line.decode().split("\t", 2) for line in reversed(lines)]
         return Findings(
             finished_at=instant(found.get("ended")), checked=int(found.get("last_checked", 0)),
             last=[(at, what, name) for ms, what, name in last if (at := instant(ms))],
