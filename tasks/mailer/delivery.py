@@ -27,7 +27,6 @@ from tasks.mailer.render import Brand, Rendered, build, render
 from tasks.mailer.transport import Pool, Reply, Server, SmtpFault, SmtpSession
 
 GREYLIST_S = (60, 300, 600, 600)
-ANSWERED = "answered"  # the mark "dot" once the fate of that try is known
 
 
 class RecipientRefused(Exception):
@@ -129,8 +128,8 @@ def _answer_marks(delivery: Delivery) -> None:
             _end(db, delivery.email_id, "sent", "recovered", sent_at=utcnow(), **_of(reply))
         raise Skip("accepted before the crash; nothing is sent twice")
     with reading() as db:
-        doubt = models.in_doubt(db, delivery.email_id)  # noted while Redis was away
-    if doubt or marks.get("dot", ANSWERED) != ANSWERED:
+        doubt = models.in_doubt(db, delivery.email_id, marks.get("dot"))
+    if doubt:
         _uncertain(delivery, "its worker died after the final dot")
 
 
@@ -142,7 +141,7 @@ def _uncertain(delivery: Delivery, why: str) -> None:
             mail.possible_duplicate = True
         if delivery.kind.uncertain == "hold":
             _end(db, delivery.email_id, "held", "uncertain")
-    delivery.job.mark("dot", ANSWERED)  # decided: what comes next is judged by itself
+        models.decide(db, delivery.email_id)  # what comes next is judged by itself
     if delivery.kind.uncertain == "hold":
         raise Permanent(f"uncertain: {why}; an operator decides", "Uncertain")
 
@@ -258,7 +257,7 @@ def _gate(delivery: Delivery) -> Callable[[], None]:
             with session() as db:
                 _end(db, delivery.email_id, "skipped", reason)
             raise Skip(reason)
-        if not delivery.job.mark("dot", str(delivery.job.attempt)):  # LeaseLost stops the mail
+        if not delivery.job.mark("dot", str(delivery.attempt_id)):  # LeaseLost stops the mail
             _note_dot(delivery)
 
     return before_dot
@@ -277,9 +276,9 @@ def _refused(delivery: Delivery, fault: SmtpFault, used: SmtpSession | None, reu
     verdict = classify(fault)
     if used is not None and fault.reply is not None:
         pool().give(used) if used.reset() else used.close()
-    _log_attempt(delivery, fault.phase, verdict.outcome, fault.reply, used, reused, str(fault))
-    if fault.phase == "dot" and fault.reply is not None:
-        delivery.job.mark("dot", ANSWERED)
+    # Of a doubt it is noted with what is decided: a crash between the two leaves the doubt.
+    outcome = "" if verdict.outcome == "uncertain" else verdict.outcome
+    _log_attempt(delivery, fault.phase, outcome, fault.reply, used, reused, str(fault))
     if verdict.breaker:
         delivery.job.fault(str(fault), open_now=verdict.breaker == "open")
     else:

@@ -215,9 +215,15 @@ def delivered_by_time(db: Session, since: datetime, step_s: int) -> dict[int, tu
     return {int(n): (ended, int(done)) for n, ended, done in db.execute(query.group_by(step))}
 
 
-def in_doubt(db: Session, email_id: int) -> bool:
-    """Tell whether the last attempt sent the final dot and noted no reply."""
+def in_doubt(db: Session, email_id: int, marked: str | None) -> bool:
+    """Tell whether an attempt sent the final dot, and neither its reply nor a decision was noted.
+
+    `marked` is the id of the last attempt that set its job's mark; with Redis away its row has it.
+    """
     tries = attempts(db, email_id)
+    known = {str(one.id) for one in tries if one.outcome} | {"answered"}  # a mark of before
+    if marked is not None and marked not in known:
+        return True
     return bool(tries) and (tries[-1].phase, tries[-1].outcome) == ("dot", "")
 
 
@@ -229,7 +235,7 @@ def unhold(db: Session, email_id: int) -> bool:
 
 
 def decide(db: Session, email_id: int) -> None:
-    """Note that somebody decided what became of a last attempt in doubt: it is in doubt no longer."""
+    """Note that it was decided what becomes of a mail in doubt: its attempts are so no longer."""
     doubtful = (EmailAttempt.email_id == email_id, EmailAttempt.outcome == "")
     db.execute(update(EmailAttempt).where(*doubtful).values(outcome="uncertain"))
 

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from datetime import datetime
+from email import message_from_bytes
+from pathlib import Path
 from typing import Any
 
 from driving import run_all, run_one
@@ -26,7 +28,7 @@ class Crash(BaseException):
 
 
 class Doomed(CurrentJob):
-    """A running job that something happens to when it says a step or sets a mark."""
+    """A running job that something happens to when it says a step, sets a mark or tells of a fault."""
 
     at: dict[str, Callable[[], Any]]
 
@@ -38,6 +40,10 @@ class Doomed(CurrentJob):
         kept = super().mark(name, value)
         self.at.get(name, lambda: None)()
         return kept
+
+    def fault(self, reason: str, *, open_now: bool = False) -> None:
+        super().fault(reason, open_now=open_now)
+        self.at.get("fault", lambda: None)()
 
 
 @dataclass
@@ -134,3 +140,25 @@ class Post:
 
 def crash() -> None:
     raise Crash
+
+
+def message_ids(smtp: ScriptedServer) -> list[str]:
+    return [str(message_from_bytes(one.mail)["Message-ID"]) for one in smtp.accepted]
+
+
+def everything_kept(post: Post, folder: Path) -> list[bytes]:
+    """Return every value of Redis, whatever its type, and the database's files."""
+    client, found = post.huey.storage.client, []
+    for key in client.scan_iter("*"):
+        found += [key, client.dump(key) or b"", repr(read_key(client, key)).encode()]
+    return found + [path.read_bytes() for path in folder.glob("app.db*")]
+
+
+def read_key(client: Any, key: bytes) -> Any:
+    kind = client.type(key).decode()
+    return {
+        "string": lambda: client.get(key), "hash": lambda: client.hgetall(key),
+        "list": lambda: client.lrange(key, 0, -1), "set": lambda: client.smembers(key),
+        "zset": lambda: client.zrange(key, 0, -1, withscores=True),
+        "stream": lambda: client.xrange(key),
+    }[kind]()  # fmt: skip
