@@ -57,7 +57,7 @@ def _cut(phase: str) -> Verdict:
 
 
 def _temporary(reply: Reply) -> Verdict:
-    grey = bool(GREYLISTED.search(reply.text)) or reply.enhanced in ("4.7.1", "4.2.0")
+    grey = greylists(reply.code, reply.enhanced, reply.text)
     trouble = not grey and reply.enhanced.startswith(SERVER_TROUBLE)
     return Verdict(
         "retry",
@@ -65,6 +65,12 @@ def _temporary(reply: Reply) -> Verdict:
         "fault" if trouble else "",
         greylisted=grey,
     )
+
+
+def greylists(code: int, enhanced: str, text: str) -> bool:
+    """Tell whether a server puts off whom it does not know yet, and takes the mail some minutes later."""
+    says_so = GREYLISTED.search(text) is not None or enhanced in ("4.7.1", "4.2.0")
+    return code // 100 == 4 and code != 421 and says_so
 
 
 def _permanent(phase: str, reply: Reply) -> Verdict:

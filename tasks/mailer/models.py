@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -89,6 +90,19 @@ class EmailAttempt(Base):
     text: Mapped[str] = mapped_column(String(500), default="")
     transcript: Mapped[str] = mapped_column(Text, default="")
     reused: Mapped[bool] = mapped_column(default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How one attempt was answered; `code` None: not at all. `sent_at`: when its mail went in the end."""
+
+    email_id: int
+    at: datetime
+    sent_at: datetime | None
+    server: str
+    code: int | None
+    enhanced: str
+    text: str
 
 
 class EmailBody(Base):
@@ -181,6 +195,22 @@ def counts_of_domain(db: Session, domain: str, since: datetime) -> dict[str, int
         func.lower(newest.c.to_addr).endswith(f"@{domain.lower()}", autoescape=True),
     )
     return dict(db.execute(query.group_by(newest.c.state)).all())
+
+
+def answers_of_domain(db: Session, domain: str, since: datetime) -> list[Answer]:
+    """Return what servers said of a domain's mails since then, the newest first.
+
+    Cost: looks at the newest 5 000 attempts alone.
+    """
+    newest = select(EmailAttempt.id).order_by(EmailAttempt.id.desc()).limit(5_000).subquery()
+    tried, sent = EmailAttempt, EmailMessage
+    query = select(tried.email_id, tried.started_at, sent.sent_at, tried.server, tried.code, tried.enhanced, tried.text)  # fmt: skip
+    query = query.join(newest, newest.c.id == tried.id).join(sent, sent.id == tried.email_id)
+    query = query.where(
+        tried.started_at >= since,
+        func.lower(sent.to_addr).endswith(f"@{domain.lower()}", autoescape=True),
+    )
+    return [Answer(*row) for row in db.execute(query.order_by(tried.id.desc()))]
 
 
 def counts(db: Session) -> dict[str, int]:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from browsing import Browser
-from sqlalchemy import update
+from sqlalchemy import insert, update
 
 from dashboard import people
 from tasks import database, domain
 from tasks.database import utcnow
 from tasks.emails import Message, send
-from tasks.mailer.models import EmailMessage, suppress
+from tasks.mailer.models import EmailAttempt, EmailMessage, suppress
 
 ADA = "ada@example.org"
 
@@ -59,6 +60,23 @@ def test_a_page_gathers_everything_about_one_address(admin: Browser, enrolled: N
     assert "Of another" not in page
     assert "enrollment 999" not in page
     assert "2 of 3, 66.7\u2009%" in page  # of the domain
+
+
+def test_a_page_tells_how_the_mails_of_its_domain_fared(admin: Browser) -> None:
+    now, said = utcnow(), {"code": 451, "enhanced": "4.7.1", "text": "greylisted, come back"}
+    went = mail("bob@example.org", state="sent", sent_at=now)
+    tries = [{"email_id": went, "number": n + 1, "started_at": now - timedelta(minutes=12 - 4 * n), "server": "mx1", **said}
+             for n in range(2)]  # fmt: skip
+    tries += [{**tries[0], "email_id": mail(), "code": None, "enhanced": "", "text": ""},
+              {**tries[0], "email_id": mail("eve@other.example"), "server": "mx2"},
+              {**tries[0], "started_at": now - timedelta(days=8)}]  # fmt: skip
+    with database.session() as db:
+        db.execute(insert(EmailAttempt), tries)
+    text = re.sub(r"<[^>]+>|\s+", " ", admin.get(f"/people/{ADA}").text)
+    assert re.search(r"example.org +7 days", text)
+    assert re.search(r"Handed to +mx1 +Greylists +1 mail, 12 min at the median", text)
+    assert re.search(r"Answers +451 4.7.1 +2×, +no answer +1×", text)
+    assert "mx2" not in text
 
 
 def test_an_address_is_suppressed_and_lifted_here(admin: Browser) -> None:
