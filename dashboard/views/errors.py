@@ -38,20 +38,20 @@ def table() -> Any:
                   chosen=chosen, offered=GROUP_STATES, new_since=utcnow() - NEW, bars=bars)  # fmt: skip
 
 
-def _groups(states: Sequence[str]) -> ErrorGroups | None:
+def _groups(states: Sequence[str], limit: int = 200) -> ErrorGroups | None:
     """Return groups; None while Redis is away."""
     if watch().error:
         return None
     try:
-        return actions.huey().reads.error_groups(states, 200)
+        return actions.huey().reads.error_groups(states, limit)
     except Unreachable:
         return None
 
 
 def unsolved(limit: int) -> Sequence[ErrorGroup]:
     """Return the open and returned groups that failed last."""
-    found = _groups(UNSOLVED)
-    return found.items[:limit] if found else ()
+    found = _groups(UNSOLVED, limit)
+    return found.items if found else ()
 
 
 def bars(counts: Sequence[int]) -> list[Minute]:

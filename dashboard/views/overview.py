@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from flask import Blueprint
@@ -32,7 +33,7 @@ def show() -> Any:
     }
     if view.snapshot is not None and not view.error:
         try:
-            found = shared(_figures)
+            found = shared(partial(_figures, view.snapshot))
         except Unreachable:
             view = watch()
     acts = shared(lambda: audit_log.page(audit_log.Wanted(), limit=8), "acts")
@@ -53,9 +54,9 @@ def first(snapshot: Snapshot | None) -> list[QueueStats]:
     return [queue for queue in queues if queue.name in shown]
 
 
-def _figures() -> dict[str, Any]:
-    reads = huey().reads
-    minutes = reads.minutes_by_queue(60)
+def _figures(snapshot: Snapshot) -> dict[str, Any]:
+    reads, shown = huey().reads, [queue.name for queue in first(snapshot)]
+    minutes = reads.minutes_by_queue(60, shown, int(snapshot.at.timestamp() * 1000))
     running = [job for worker in reads.workers() if worker.state != "dead" for job in worker.jobs]
     return {
         "minutes": minutes[""], "by_queue": minutes, "groups": unsolved(6),

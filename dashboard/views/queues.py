@@ -31,8 +31,9 @@ def table() -> Any:
     """List the queues."""
     view = watch()
     known = view.snapshot and not view.error
-    by_queue = shared(lambda: actions.huey().reads.minutes_by_queue(60)) if known else {}
     part = part_of(view.snapshot.queues if view.snapshot else [])
+    shown = [queue.name for queue in part.items]
+    by_queue = shared(lambda: actions.huey().reads.minutes_by_queue(60, shown)) if known else {}
     served = view.snapshot.served if view.snapshot else ()
     figures = [
         (q.name, q.counts, q.paused, q.breaker and q.breaker.state, q.per_minute, q.name in served)

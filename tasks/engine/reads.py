@@ -16,8 +16,7 @@ from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.figures.buckets import Buckets
 from tasks.engine.figures.chosen import Chosen
 from tasks.engine.figures.known import Known
-from tasks.engine.figures.measuring import Measuring, Rate
-from tasks.engine.figures.metrics import forecast
+from tasks.engine.figures.measuring import Measuring
 from tasks.engine.instance import Findings, QueueStats, ServerState, Snapshot
 from tasks.engine.operating import dry_run
 from tasks.engine.operating.bulk import MOST_FOUND, Operations
@@ -28,7 +27,8 @@ from tasks.engine.queueing.batches import BatchReads
 from tasks.engine.reading import pauses
 from tasks.engine.reading.explaining import Explaining
 from tasks.engine.reading.finding import Finding
-from tasks.engine.reading.fleet import Fleet, takers
+from tasks.engine.reading.fleet import Fleet, taker_of
+from tasks.engine.reading.standing import Standing
 from tasks.engine.records import Event, JobFilter, State
 from tasks.engine.ticking.ticks import Ticks
 
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
 
 LOWEST = (6, 2)
-LIVE = {"lc": "concurrency", "rate": "rate", "kept": "retention", "fkept": "retention_failed"}
-PER_MINUTE = ("enqueued", "completed", "failed")
 
 
 class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
@@ -49,6 +47,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         self.buckets = Buckets(huey.storage)
         self.chosen = Chosen(huey.storage, self.buckets)
         self.known = Known()
+        self.standing = Standing(huey.declared)
 
     # The server
 
@@ -95,18 +94,15 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
 
     def snapshot(self) -> Snapshot:
         """Return all counts, ages, pauses and breakers at one moment."""
-        names = self.names()
         now_ms, found, procs, newest, paused, open_errors = self.storage.scripts.run(
-            "snapshot", *names
+            "snapshot", *self.huey.declared
         )
         at = rows.instant(now_ms.decode()) or datetime.now(UTC)
         rates = self.rates(int(now_ms))
-        queues = [
-            self._queue(name, row, at, rates.get(name))
-            for name, row in zip(names, found, strict=True)
-        ]
+        named = [(row[3].decode(), row) for row in found]
+        queues = [self.standing.of(name, row, at, rates.get(name)) for name, row in named]
         totals = {state: sum(queue.counts[state] for queue in queues) for state in State}
-        alive = sorted(takers(self.storage, procs), key=lambda one: -one.started_ms)
+        alive = sorted((taker_of(row) for row in procs), key=lambda one: -one.started_ms)
         return Snapshot(at=at, queues=queues, totals=totals, workers_live=len(procs),
                         slots=sum(one.slots for one in alive), versions=Counter(one.version for one in alive),
                         served=frozenset().union(*(one.queues for one in alive)),
@@ -123,27 +119,6 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
             if queue.name == name:
                 return queue
         raise UnknownQueue(f"there is no queue {name!r}; there are {', '.join(self.names())}")
-
-    def _queue(self, name: str, row: Sequence[Any], at: datetime, rate: Rate | None) -> QueueStats:
-        counts = dict(zip(State, (int(n) for n in row[0]), strict=True))
-        options = rows.flat(row[2])
-        declared = self.huey.declared.get(name)
-        pause = rows.pause_of(options, at)
-        limit = (
-            options.get("lc") or options.get("cc") or (declared.concurrency if declared else None)
-        )
-        return QueueStats(
-            name=name, counts=counts, paused=pause is not None, pause=pause,
-            breaker=rows.breaker_of(options),
-            oldest_waiting_s=_age_s(at, row[1]) if row[1] else None,
-            concurrency=int(limit) if limit else None,
-            rate=options.get("rate") or (declared.rate if declared else None),
-            retention=rows.retention_of(options, declared),
-            live=tuple(name for field, name in LIVE.items() if field in options),
-            per_minute={n: getattr(rate.newest, n) if rate else 0 for n in PER_MINUTE},
-            forecast=forecast(counts[State.WAITING], rate.into, rate.out, at) if rate else None,
-            into=rate.into if rate else 0.0, out=rate.out if rate else 0.0,
-        )  # fmt: skip
 
     # Tasks
 
@@ -195,11 +170,6 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
                    skipped: bool = False) -> DryRun:  # fmt: skip
         """Say the same of jobs that were chosen one by one, with samples from the one at `start` on."""
         return dry_run.look_at(self, kind, list(self.some(ids).values()), start, skipped)
-
-
-def _age_s(at: datetime, score: bytes) -> float:
-    """Return seconds since a score; the server's clock has ms there, a score has us."""
-    return max(0.0, (at - rows.micros(score)).total_seconds())
 
 
 def _number(version: str) -> tuple[int, ...]:

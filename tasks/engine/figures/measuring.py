@@ -47,7 +47,7 @@ STEPS = {found.span_s: found.step_s for found in RANGES.values()}
 WEEK_S = 7 * 86400
 
 
-Told = tuple[Sums, tuple[str, ...], list[Minute]]  # a minute: its sums, names, and what each saw
+Told = tuple[Sums, Mapping[str, Minute]]  # a minute: its sums, and what each queue asked for saw
 
 
 class Measuring:
@@ -172,23 +172,24 @@ class Measuring:
         """Return the counters of the last minutes, oldest first, the current one last."""
         return self.minutes_by_queue(minutes).get(queue or "", [])
 
-    def minutes_by_queue(self, minutes: int = 60) -> dict[str, list[Minute]]:
-        """Return {queue: minutes} of every queue, and of all together under ""."""
-        at = self.now_ms()
+    def minutes_by_queue(self, minutes: int = 60, queues: Iterable[str] | None = None,
+                         now_ms: int = 0) -> dict[str, list[Minute]]:  # fmt: skip
+        """Return {queue: minutes} of every queue, or of these, and of all together under ""."""
+        at = now_ms or self.now_ms()
         last = at // 60000
         spans = range(last - max(1, min(2880, minutes)) + 1, last + 1)
         read = self.buckets.read(MINUTE, spans, at)
-        names = ("", *self.names())
-        told = {stamp: self._tell(stamp, sums, names) for stamp, sums in read.items()}
-        self._told = told
-        return {name: [row[n] for _, _, row in told.values()] for n, name in enumerate(names)}
+        names = ("", *(self.names() if queues is None else queues))
+        self._told = told = {stamp: self._tell(stamp, sums, names) for stamp, sums in read.items()}
+        rows_ = [told[stamp][1] for stamp in spans]
+        return {name: [row[name] for row in rows_] for name in names}
 
-    def _tell(self, stamp: int, sums: Sums, names: tuple[str, ...]) -> Told:
+    def _tell(self, stamp: int, sums: Sums, names: Sequence[str]) -> Told:
         """Return a minute as it was told before: one that is over has the same sums each time."""
         told = self._told.get(stamp)
-        if told and told[0] is sums and told[1] == names:
-            return told
-        return sums, names, _minutes(stamp, sums, names)
+        known = told[1] if told and told[0] is sums else {}
+        missing = [name for name in names if name not in known]
+        return sums, {**known, **_minutes(stamp, sums, missing)} if missing else known
 
     def names(self) -> list[str]:
         """Return every queue."""
@@ -347,15 +348,18 @@ def _grouped(sums: Sums) -> dict[str, list[Counts]]:
     return found
 
 
-def _minutes(stamp: int, sums: Sums, names: Sequence[str]) -> list[Minute]:
-    """Return the counters of one minute for each name, in their order; all together under ""."""
-    grouped = _grouped(sums)
-    everything = [counts for found in grouped.values() for counts in found]
-    told = []
-    for name in names:
-        seen = metrics.figures(_at(stamp * 60), 60, grouped.get(name, []) if name else everything)
-        told.append(Minute(
-            at=seen.at, queue=name, enqueued=seen.enqueued, completed=seen.completed,
-            failed=seen.failed, retried=seen.retried, cancelled=seen.cancelled,
-        ))  # fmt: skip
-    return told
+def _minutes(stamp: int, sums: Sums, names: Sequence[str]) -> dict[str, Minute]:
+    """Return the counters of one minute for each name; of all together for ""."""
+    grouped, at = _grouped(sums), _at(stamp * 60)
+    grouped[""] = [counts for found in grouped.values() for counts in found]
+    return {name: _minute(name, at, grouped.get(name, ())) for name in names}
+
+
+def _minute(name: str, at: datetime, counts: Sequence[Counts]) -> Minute:
+    if not counts:
+        return Minute(at=at, queue=name)
+    seen = metrics.figures(at, 60, counts)
+    return Minute(
+        at=at, queue=name, enqueued=seen.enqueued, completed=seen.completed,
+        failed=seen.failed, retried=seen.retried, cancelled=seen.cancelled,
+    )  # fmt: skip

@@ -2,25 +2,39 @@
 snapshot: counts, oldest and options of every queue, in one answer.
 
 Called by  reads.snapshot
-ARGV 1..   queues   their names
-Returns    {now_ms, {{seven counts, oldest change us or "", options (flat)}, ...} in the order
-            given, {process, ...} alive, score of the newest completed job or "", {{pause, its text,
-            jobs parked for it}, ...}, error groups that are open or returned}
+ARGV 1..   queues   the declared ones
+Returns    {now_ms, {{seven counts, oldest change us or "", options (flat), name}, ...} of the declared
+           queues in the order given, then of others that were used, {{slots, queues, wish, version,
+           started}, ...} of the processes alive, score of the newest completed job or "", {{pause, its
+           text, jobs parked for it}, ...}, error groups that are open or returned}
 Touches    nothing
 Cost       O(queues)
 ]]
 --@include lib/groups
 local STATES = {'scheduled', 'waiting', 'active', 'retrying', 'completed', 'failed', 'cancelled'}
 clock('0')
-local queues, newest = {}, 0
-for n, q in ipairs(ARGV) do
-  local counts = {}
-  for i, state in ipairs(STATES) do counts[i] = redis.call('ZCARD', K.state..q..':'..state) end
-  local oldest = redis.call('ZRANGE', K.state..q..':waiting', 0, 0, 'WITHSCORES')
-  local last = redis.call('ZREVRANGE', K.state..q..':completed', 0, 0, 'WITHSCORES')
-  newest = math.max(newest, tonumber(last[2] or '0'))
-  queues[n] = {counts, oldest[2] and num(tonumber(oldest[2])) or '',
-    redis.call('HGETALL', K.queue..q)}
+local names, known, newest = {}, {}, 0
+for n, q in ipairs(ARGV) do names[n], known[q] = q, true end
+local used = redis.call('SMEMBERS', K.queues)
+table.sort(used)
+for _, q in ipairs(used) do
+  if not known[q] then names[#names + 1] = q end
+end
+local queues = {}
+for n, q in ipairs(names) do
+  local at, counts, oldest = K.state..q..':', {}, ''
+  for i, state in ipairs(STATES) do counts[i] = redis.call('ZCARD', at..state) end
+  if counts[2] > 0 then
+    oldest = num(tonumber(redis.call('ZRANGE', at..'waiting', 0, 0, 'WITHSCORES')[2]))
+  end
+  if counts[5] > 0 then
+    newest = math.max(newest, tonumber(redis.call('ZREVRANGE', at..'completed', 0, 0, 'WITHSCORES')[2]))
+  end
+  queues[n] = {counts, oldest, redis.call('HGETALL', K.queue..q), q}
+end
+local procs = redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 200)
+for n, proc in ipairs(procs) do
+  procs[n] = redis.call('HMGET', K.proc..proc, 'slots', 'queues', 'wish', 'version', 'started')
 end
 local pauses = redis.call('HGETALL', K.pauses)
 local paused = {}
@@ -32,6 +46,5 @@ for _, group in ipairs(redis.call('ZREVRANGE', K.groups, 0, 299)) do
   local state = group_state(K.group..group)
   if state == 'open' or state == 'returned' then open_groups = open_groups + 1 end
 end
-return {CLOCK, queues,
-  redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 200),
+return {CLOCK, queues, procs,
   newest > 0 and num(newest) or '', paused, open_groups}

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 MOST_ALIVE = 200
 MOST_DEAD = 50
 MOST_JOBS = 64
+TAKER = ("slots", "queues", "wish", "version", "started")  # as in lua/snapshot.lua
 RESTING_WISHES = ("quiet", "stop", "halt")  # with one of these a process takes nothing new
 
 
@@ -65,13 +66,14 @@ class Taker(NamedTuple):
 
 def takers(storage: JobStorage, procs: Sequence[bytes]) -> list[Taker]:
     """Return what these live processes take jobs from; one round trip."""
-    fields = ("slots", "queues", "wish", "version", "started")
     key = storage.keys.of
-    asks = [("HMGET", key("proc", proc.decode()), *fields) for proc in procs]
-    return [_taker(*((value or b"").decode() for value in found)) for found in storage.pipeline(asks)]  # fmt: skip
+    asks = [("HMGET", key("proc", proc.decode()), *TAKER) for proc in procs]
+    return [taker_of(row) for row in storage.pipeline(asks)] if asks else []
 
 
-def _taker(slots: str, queues: str, wish: str, version: str, started: str) -> Taker:
+def taker_of(row: Sequence[bytes | None]) -> Taker:
+    """Return what a live process takes jobs from, from the fields TAKER of its record."""
+    slots, queues, wish, version, started = ((value or b"").decode() for value in row)
     taken = "" if wish in RESTING_WISHES else queues
     return Taker(int(slots or 1), frozenset(taken.split(",")) - {""}, version, int(started or 0))
 

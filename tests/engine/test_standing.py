@@ -1,0 +1,64 @@
+"""How queues stand: what did not change is kept, what time changes is not."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from tasks.engine import JobHuey, Queue, State
+from tasks.engine.figures.measuring import Rate
+from tasks.engine.figures.metrics import Figures
+from tasks.engine.reading.standing import Standing
+from tasks.engine.rows import EPOCH
+
+AT = EPOCH + timedelta(days=20_000)
+SECOND = timedelta(seconds=1)
+
+
+def us(at: datetime) -> bytes:
+    """Return an instant as snapshot.lua answers it."""
+    return str((at - EPOCH) // timedelta(microseconds=1)).encode()
+
+
+def row(waiting: int, *options: bytes) -> list[object]:
+    """Return a queue's row with so many jobs that wait since AT."""
+    return [[0, waiting, 0, 0, 7, 0, 0], us(AT) if waiting else b"", list(options), b"email"]
+
+
+def test_time_goes_on_over_a_queue_in_which_nothing_changed() -> None:
+    standing, rate = Standing({}), Rate(Figures(at=AT, span_s=60), Figures(at=AT, span_s=60, ready=9), 1)  # fmt: skip
+    options = (b"pa", str(AT.timestamp() * 1000).encode(), b"pu", str((AT + 30 * SECOND).timestamp() * 1000).encode())  # fmt: skip
+    first = standing.of("email", row(3, *options), AT + 10 * SECOND, rate)
+    assert (first.counts[State.WAITING], first.oldest_waiting_s, first.paused) == (3, 10.0, True)
+    assert first.forecast == "growing 9 a minute"
+    then = standing.of("email", row(3, *options), AT + 40 * SECOND, rate)
+    assert (then.oldest_waiting_s, then.paused) == (40.0, False)
+    assert then.counts is first.counts
+
+
+def test_what_changed_of_a_queue_is_read_anew() -> None:
+    declared = {"email": Queue("email", concurrency=4)}
+    standing = Standing(declared)
+    assert standing.of("email", row(3), AT, None).concurrency == 4
+    assert standing.of("email", row(0), AT, None).counts[State.WAITING] == 0
+    assert standing.of("email", row(0, b"lc", b"2"), AT, None).live == ("concurrency",)
+    busy = Rate(Figures(at=AT, span_s=60, completed=5), Figures(at=AT, span_s=60), 1)
+    assert standing.of("email", row(0), AT, busy).per_minute["completed"] == 5
+    declared["email"] = Queue("email", concurrency=6)
+    assert standing.of("email", row(0), AT, busy).concurrency == 6
+
+
+def test_queues_stand_declared_first_and_then_by_name(huey: JobHuey) -> None:
+    huey.storage.call("SADD", huey.storage.keys.one("queues"), "zeta", "alpha", *huey.declared)
+    names = [queue.name for queue in huey.reads.snapshot().queues]
+    assert names == [*huey.declared, "alpha", "zeta"] == huey.reads.names()
+
+
+def test_minutes_of_some_queues_are_those_of_all(huey: JobHuey) -> None:
+    at = huey.reads.now_ms()
+    key = huey.storage.keys.of("minute", str(at // 60_000))
+    huey.storage.call("HSET", key, "email|send|c3", 2, "default|send|f3", 1)
+    some = huey.reads.minutes_by_queue(5, ["email"], at)
+    everything = huey.reads.minutes_by_queue(5, now_ms=at)
+    assert set(some) == {"", "email"}
+    assert all(some[name] == everything[name] for name in some)
+    assert (some["email"][-1].completed, some[""][-1].failed) == (2, 1)
