@@ -18,7 +18,7 @@ run: venv ## start everything here: Redis, worker, dashboard, a mail inbox, demo
 	@exec $(BIN)/python -m demo
 
 test: venv-dev ## the whole suite (TESTS=tests/unit for a part)
-	@$(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@$(BIN)/python -m pytest -n 3 --dist worksteal $(TESTS)
 
 bench: venv-dev ## the benchmarks, each beside a peer in the same run
 	@$(BIN)/python -m benchmarks

@@ -7,19 +7,35 @@ from dataclasses import replace
 
 from dashboard.asking import Ask, Refused, Result
 from tasks import emails
-from tasks.engine import Outcome, UnknownJob
+from tasks.engine import Outcome, UnknownJob, Unreachable
+
+AWAY = "Redis cannot be reached: release it again"
 
 
 def _release(ask: Ask) -> Result:
     """Release held mails, `ids` or the one that the target names; what cannot go is said of each."""
     ids: Sequence[int] = ask.params.get("ids") or (int(ask.target),)
-    outcomes = [_released(email_id, ask.actor.name) for email_id in ids]
+    outcomes = _each_released(ids, ask.actor.name)
     done = sum(outcome.done for outcome in outcomes)
     if not done and outcomes:
         raise Refused(f"Nothing released: {outcomes[0].detail}")
     left = f"; {len(outcomes) - done} could not" if done < len(outcomes) else ""
     said = f"{done} mail{'' if done == 1 else 's'} go{'es' if done == 1 else ''} after all{left}"
     return Result(message=said, outcomes=outcomes)
+
+
+def _each_released(ids: Sequence[int], by: str) -> list[Outcome]:
+    """Release one after the other, until Redis is away. Raises Unreachable where none went."""
+    outcomes: list[Outcome] = []
+    for email_id in ids:
+        try:
+            outcomes.append(_released(email_id, by))
+        except Unreachable:
+            if not any(outcome.done for outcome in outcomes):
+                raise
+            break
+    left = ids[len(outcomes) :]
+    return outcomes + [Outcome(id=str(one), done=False, detail=AWAY) for one in left]
 
 
 def _released(email_id: int, by: str) -> Outcome:

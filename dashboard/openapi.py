@@ -11,7 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from dashboard import answer_schemas
 
-VARIABLE = re.compile(r"<(?:(int|any\(([^)]*)\)):)?(\w+)>")
+VARIABLE = re.compile(r"<(?:(int|path|any\(([^)]*)\)):)?(\w+)>")
 PROBLEM = {
     "type": "object", "required": ["type", "title", "status", "detail"],
     "properties": {

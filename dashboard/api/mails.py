@@ -162,7 +162,7 @@ def suppressions() -> Any:
 
 @call(
     "PUT",
-    "/api/emails/suppressions/<address>",
+    "/api/emails/suppressions/<path:address>",
     "operator",
     "Suppress an address",
     body=shapes.Reason,
@@ -172,7 +172,13 @@ def suppress(address: str) -> Any:
     return jsonify({"address": address.lower()})
 
 
-@call("DELETE", "/api/emails/suppressions/<address>", "operator", "Lift a suppression", status=204)
+@call(
+    "DELETE",
+    "/api/emails/suppressions/<path:address>",
+    "operator",
+    "Lift a suppression",
+    status=204,
+)
 def lift(address: str) -> Any:
     act("lift", address)
     return "", 204

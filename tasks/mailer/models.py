@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -18,6 +19,7 @@ from sqlalchemy import (
     cast,
     extract,
     func,
+    or_,
     select,
     update,
 )
@@ -30,13 +32,18 @@ MEASURED = ("sent", "failed", "expired", "bounced")
 STATES = ("queued", "scheduled", "sending", "deferred", "held", *ENDED)
 
 
+def _lower(context: Any) -> str:
+    return str(context.get_current_parameters()["to_addr"]).lower()
+
+
 class EmailMessage(Base):
-    """One mail to one address."""
+    """One mail to one address; `recipient` is the address in lower case."""
 
     __tablename__ = "email_messages"
     __table_args__ = (
         Index(None, "state", "updated_at"),
         Index(None, "to_addr", "id"),
+        Index(None, "recipient", "id"),
         Index(None, "type", "id"),
     )
 
@@ -47,6 +54,7 @@ class EmailMessage(Base):
     type: Mapped[str] = mapped_column(String(40))
     stream: Mapped[str] = mapped_column(String(40))
     to_addr: Mapped[str] = mapped_column(String(320))
+    recipient: Mapped[str] = mapped_column(String(320), default=_lower, server_default="")
     subject: Mapped[str] = mapped_column(String(300), default="")
     locale: Mapped[str] = mapped_column(String(10), default="en")
     ref: Mapped[str | None] = mapped_column(String(80), index=True)
@@ -171,9 +179,15 @@ def find(db: Session, *, to: str | None = None, state: str | None = None, type: 
     return list(db.scalars(query.order_by(EmailMessage.id.desc()).limit(limit)))
 
 
+def _to(address: str) -> ColumnElement[bool]:
+    """Return what is so of a person's mails; one that an older version queued has no recipient."""
+    low = address.lower()
+    return or_(EmailMessage.recipient == low, EmailMessage.to_addr.in_({address, low}))
+
+
 def of_person(db: Session, to: str, cursor: int | None = None, limit: int = 50) -> list[EmailMessage]:  # fmt: skip
-    """Return the mails to exactly one address, the newest first; `cursor` as in `find`."""
-    query = select(EmailMessage).where(EmailMessage.to_addr.in_({to, to.lower()}))
+    """Return the mails to one address in whatever case, the newest first; `cursor` as in `find`."""
+    query = select(EmailMessage).where(_to(to))
     if cursor:
         query = query.where(EmailMessage.id < cursor)
     return list(db.scalars(query.order_by(EmailMessage.id.desc()).limit(limit)))
@@ -181,9 +195,7 @@ def of_person(db: Session, to: str, cursor: int | None = None, limit: int = 50) 
 
 def counts_of(db: Session, to: str) -> dict[str, int]:
     """Return how many mails to one address there are in each state."""
-    query = select(EmailMessage.state, func.count()).where(
-        EmailMessage.to_addr.in_({to, to.lower()})
-    )
+    query = select(EmailMessage.state, func.count()).where(_to(to))
     return dict(db.execute(query.group_by(EmailMessage.state)).all())
 
 

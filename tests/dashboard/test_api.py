@@ -135,3 +135,13 @@ def test_the_reference_names_every_call_with_a_line_to_try_it(admin: Browser, ap
     assert all(path in page for path in paths)
     assert "curl -s http://127.0.0.1:8000/api/email" in page
     assert app.test_client().get("/api/docs").status_code == 303
+
+
+@pytest.mark.parametrize("slash", ["/", "%2F"])
+def test_an_address_with_a_slash_is_suppressed_and_lifted(call: Call, slash: str) -> None:
+    path = f"/api/emails/suppressions/sales{slash}eu@example.org"
+    listed = "/api/emails/suppressions"
+    assert call("PUT", path, json={"reason": "asked"}).json == {"address": "sales/eu@example.org"}
+    assert [one["address"] for one in call("GET", listed).json["items"]] == ["sales/eu@example.org"]
+    assert call("DELETE", path).status_code == 204
+    assert call("GET", listed).json["items"] == []

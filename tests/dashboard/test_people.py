@@ -148,3 +148,13 @@ def test_an_address_with_a_slash_has_a_page_too(admin: Browser) -> None:
     assert link in admin.get("/emails").text
     assert "sales/eu@example.org" in admin.get("/people/sales/eu@example.org").text
     assert admin.get("/people/sales/eu@example.org").status_code == 200
+
+
+@pytest.mark.parametrize("asked", [ADA, "ADA@example.org"])
+def test_an_address_given_in_another_case_is_the_same_person(admin: Browser, asked: str) -> None:
+    sent = mail("Ada@example.org", state="sent")
+    older = mail(state="sent", recipient="")  # as a version queues it that knows no recipient
+    page = admin.get(f"/people/{asked}").text
+    assert "2 mails" in page
+    assert f"/emails/{sent}" in page
+    assert f"/emails/{older}" in page

@@ -9,7 +9,7 @@ import pytest
 from browsing import Browser
 from driving import run_one
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import event, update
 
 from dashboard import auth
 from tasks import database as db
@@ -94,6 +94,29 @@ def test_a_program_releases_by_id_and_is_told_of_each(ask: Any, hold: Any) -> No
     ]
     assert "there is no mail 999" in answer.json["items"][1]["detail"]
     assert ask(ids=[held]).status_code == 409
+
+
+def test_where_redis_goes_away_meanwhile_it_is_said_which_went(
+    ask: Any, hold: Any, huey: JobHuey, redis_server: Any
+) -> None:
+    first, second, third = (hold(f"{name}@example.org") for name in ("ada", "bob", "eve"))
+
+    @event.listens_for(db.engine(), "commit")
+    def away(connection: Any) -> None:  # while the second one is queued
+        if states() == ["queued", "held", "held"]:
+            redis_server.stop()
+
+    def states() -> list[str]:
+        return [mail(one).state for one in (first, second, third)]
+
+    answer = ask(ids=[first, second, third])
+    event.remove(db.engine(), "commit", away)
+    assert answer.status_code == 202
+    released = {item["email_id"]: item["released"] for item in answer.json["items"]}
+    assert released == {first: True, second: False, third: False}
+    assert "cannot be reached" in answer.json["items"][1]["detail"]
+    assert states() == ["queued", "held", "held"]
+    assert ask(ids=[second, third]).status_code == 503
 
 
 def test_a_program_releases_by_address_or_type(ask: Any, hold: Any) -> None:

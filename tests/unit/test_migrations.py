@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import inspect, text
 
 from tasks import database as db
 from tasks import settings
+from tasks.mailer import models
 
 
 @pytest.fixture
@@ -51,6 +52,25 @@ def test_upgrading_twice_changes_nothing(empty: None) -> None:
     db.upgrade()
     db.upgrade()
     assert db.at_head()
+
+
+def test_mails_of_before_are_of_whom_they_went_to_in_any_case(empty: None) -> None:
+    command.upgrade(db.alembic_config(), "0006_columns_of_views")
+    columns = inspect(db.engine()).get_columns("email_messages")
+    needed = {c["name"]: 0 for c in columns if not c["nullable"]} | {
+        "created_at": "2026-01-01 00:00:00", "updated_at": "2026-01-01 00:00:00",
+        "expires_at": "2026-01-01 00:00:00",
+    }  # fmt: skip
+    names = ", ".join(needed)
+    with db.engine().begin() as connection:
+        for number, to in enumerate(("Ada@example.org", "JÖRG@example.org"), 1):
+            row = needed | {"id": number, "key": to, "to_addr": to}
+            values = ", ".join(f":{name}" for name in needed)
+            connection.execute(text(f"INSERT INTO email_messages ({names}) VALUES ({values})"), row)
+    db.upgrade()
+    with db.reading() as session:
+        for to in ("ada@example.org", "jörg@example.org"):
+            assert models.counts_of(session, to) == {"0": 1}
 
 
 def test_migrations_are_one_line_without_branches() -> None:
