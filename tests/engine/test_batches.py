@@ -147,6 +147,25 @@ def test_only_an_open_batch_takes_jobs(huey: JobHuey, jobs: Jobs) -> None:
     assert huey.reads.batch(batch_id).total == 1
 
 
+def test_a_job_that_comes_as_the_batch_is_closed_is_waited_for(
+    huey: JobHuey, make_huey: Callable[..., JobHuey], jobs: Jobs
+) -> None:
+    batch_id = huey.open_batch(callback=jobs.done.s())
+    huey.enqueue_many([jobs.part.s(), jobs.part.s(priority=-50)], batch=batch_id)
+    other = make_huey(huey.name)
+    add = other.storage.add
+    other.storage.add = lambda *given: (huey.close_batch(batch_id), add(*given))[1]
+    other.enqueue_many([Jobs(other).part.s(priority=50)], batch=batch_id)
+    found = huey.reads.batch(batch_id)
+    assert (found.sealed, found.total) == (True, 3)
+    run_one(huey)
+    run_one(huey)
+    assert (huey.reads.batch(batch_id).progress, jobs.called) == (66, [])
+    assert huey.reads.batch(batch_id).callback_job is None
+    run_all(huey)
+    assert jobs.called == [(batch_id,)]
+
+
 def test_an_open_batch_in_immediate_mode_calls_back_when_it_is_closed() -> None:
     huey = JobHuey("at-once", immediate=True)
     jobs = Jobs(huey)

@@ -86,7 +86,8 @@ class Batching(Enqueueing):
 
         Args:
             batch: an open batch that the jobs become members of; the same ids once more add nothing
-                twice, so after Unreachable the call is made again.
+                twice, so after Unreachable the call is made again. One that comes just as the batch is
+                closed is a member too: the callback waits for it, unless it was queued already.
         Raises also: UnknownBatch; EngineError where the batch was closed.
         """
         if not batch:

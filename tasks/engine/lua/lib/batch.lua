@@ -37,20 +37,28 @@ local function leave_batch(bid)
   end_batch(bid)
 end
 local STATES_OF_BATCH = {'scheduled', 'waiting', 'active', 'retrying', 'completed', 'failed', 'cancelled', 'gone'}
--- No more jobs come: as many as are there is how many it has.
+-- As many as are there is how many it has.
+local function count_batch(key)
+  local total = 0
+  for _, n in ipairs(redis.call('HMGET', key, unpack(STATES_OF_BATCH))) do total = total + tonumber(n or '0') end
+  redis.call('HSET', key, 'total', num(total))
+end
+-- No more jobs come.
 local function seal_batch(bid)
-  local key, total = K.batch..bid, 0
+  local key = K.batch..bid
   redis.call('ZREM', K.adding, bid)
   if redis.call('EXISTS', key) == 0 then return 0 end
-  for _, n in ipairs(redis.call('HMGET', key, unpack(STATES_OF_BATCH))) do total = total + tonumber(n or '0') end
-  redis.call('HSET', key, 'total', num(total), 'sealed', '1')
+  count_batch(key)
+  redis.call('HSET', key, 'sealed', '1')
   end_batch(bid)
   return 1
 end
--- A job was added. A batch that was closed too early is open again, unless it has ended.
+-- A job was added. A batch that was closed too early is open again; one that its maker closed meanwhile
+-- waits for that job too. Not one that has ended.
 local function hear_batch(bid)
   local now = redis.call('HMGET', K.batch..bid, 'made', 'sealed', 'closed', 'ended')
-  if not now[1] or now[4] or (now[2] and not now[3]) then return end
+  if not now[1] or now[4] then return end
+  if now[2] and not now[3] then return count_batch(K.batch..bid) end
   if now[3] then redis.call('HDEL', K.batch..bid, 'sealed', 'closed') end
   redis.call('ZADD', K.adding, CLOCK, bid)
 end
