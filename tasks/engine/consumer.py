@@ -51,6 +51,7 @@ class JobWorker(Worker):
         super().initialize()
         if self.huey.worker_info.get("kind") == WORKER_PROCESS:
             self.huey.lease.on_halt = self._halt
+        self.huey.dispatch.told_to_end = self.stop_flag.is_set
         self.huey.join_loop()
 
     def loop(self, now: Any = None) -> None:

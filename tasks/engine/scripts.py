@@ -7,6 +7,7 @@ import hashlib
 import re
 import threading
 import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,11 +131,15 @@ class Scripts:
         """
         return self.end(self.begin(name, *args))
 
-    def begin(self, name: str, *args: Any) -> Begun:
-        """Send script `name` and do not wait; `end` reads its reply. Raises: Unreachable."""
+    def begin(self, name: str, *args: Any, before: Sequence[Any] = ()) -> Begun:
+        """Send script `name` and do not wait; `end` reads its reply. Raises: Unreachable.
+
+        before: a command that is sent before it in one go, whose reply `skip` reads.
+        """
         self.refuse_while_away()
         try:
-            return Begun(name, args, self._sent("EVALSHA", sha(name), 1, self.prefix, *args))
+            sent = self._sent("EVALSHA", sha(name), 1, self.prefix, *args, before=before)
+            return Begun(name, args, sent)
         except FAULTS as exc:
             raise self._fault(exc) from exc
 
@@ -156,13 +161,28 @@ class Scripts:
         with contextlib.suppress(*FAULTS):
             begun.connection.can_read(AWAITED_S)
 
+    def skip(self, begun: Begun, timeout_s: float) -> None:
+        """Wait for the reply to what was sent before a script. Raises Unreachable; `end` is not due then."""
+        pool: Any = self.client.connection_pool
+        pool.resume(begun.connection)
+        try:
+            begun.connection.read_response(timeout=timeout_s)
+        except redis.ResponseError:
+            pass  # the reply of the script tells
+        except FAULTS as exc:
+            pool.release(begun.connection)
+            raise self._fault(exc) from exc
+        except BaseException:
+            pool.release(begun.connection)
+            raise
+
     def _fault(self, exc: Exception) -> Exception:
         if isinstance(exc, redis.ResponseError):
             return _engine_error(exc)
         self.note_away()
         return errors.Unreachable(_unreachable(exc))
 
-    def _sent(self, *command: Any) -> Any:
+    def _sent(self, *command: Any, before: Sequence[Any] = ()) -> Any:
         """Send one command on a connection of the pool; what the client wraps around it costs 25 µs.
 
         Returns: the connection, which `_heard` gives back.
@@ -170,7 +190,10 @@ class Scripts:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
-            connection.send_command(*command)
+            if before:
+                connection.send_packed_command(connection.pack_commands([before, command]))
+            else:
+                connection.send_command(*command)
         except BaseException:
             pool.release(connection)
             raise

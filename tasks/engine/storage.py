@@ -23,7 +23,7 @@ from tasks.engine.scripts import Begun, Scripts
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 3.0
-BLOCK_S = 1.0  # under the socket timeout: a longer blocking pop never returns from redis-py 8
+BLOCK_S = 2.0  # under the socket timeout: a longer blocking pop never returns from redis-py 8
 CHUNK = 200
 HANDOFF_KEPT_MS = 60_000
 ENCODE = json.JSONEncoder(separators=(",", ":")).encode
@@ -85,8 +85,7 @@ class Words(NamedTuple):
 class Answer(NamedTuple):
     """What finish_and_fetch said: `statuses` in the order of what was finished.
 
-    `shut` names those of the queues whose jobs are held here that lend no more. `quiet`: nothing
-    waits in the queues served here and nothing is paused, so the next job wakes somebody.
+    `shut` names those of the queues whose jobs are held here that lend no more.
     """
 
     now_ms: int
@@ -94,7 +93,6 @@ class Answer(NamedTuple):
     statuses: Sequence[str]
     jobs: Sequence[Handed]
     shut: Sequence[str]
-    quiet: bool
 
 
 NOBODY: dict[int, bytes] = {}
@@ -236,7 +234,6 @@ class JobStorage(BaseStorage):
             [status.decode() for status in reply[2]],
             [_handed(row, now_ms, at) for row in reply[3]],
             [name.decode() for name in reply[4]],
-            reply[5] == 1,
         )
 
     def wait(self, next_due_s: float | None) -> bool:
@@ -244,11 +241,29 @@ class JobStorage(BaseStorage):
 
         Returns: whether there is a sign of some: a call, or a job that is due.
         """
-        timeout = self.read_timeout
-        if next_due_s is not None:
-            timeout = max(0.01, min(timeout, next_due_s))
-        called = self.call("BZPOPMIN", *(self.keys.of("wake", q) for q in self.served), timeout)
-        return called is not None or timeout < self.read_timeout
+        timeout = self._patience_s(next_due_s)
+        return self.call(*self._wait_for_call(timeout)) is not None or timeout < self.read_timeout
+
+    def listen(self, plan: Mapping[str, Any], next_due_s: float | None) -> Begun:
+        """Send such a wait and behind it a wish for jobs, which Redis answers when the wait is over.
+
+        So a job that is added is here after one trip. `await_call`, then `answer`. Raises: Unreachable.
+        """
+        wait = self._wait_for_call(self._patience_s(next_due_s))
+        words = self.words((), plan)
+        return self.scripts.begin(words.script, 0, words.text, before=wait)
+
+    def await_call(self, begun: Begun) -> None:
+        """Wait until the wait of `listen` is over. Raises Unreachable."""
+        self.scripts.skip(begun, self.read_timeout + SOCKET_TIMEOUT_S)
+
+    def _patience_s(self, next_due_s: float | None) -> float:
+        if next_due_s is None:
+            return self.read_timeout
+        return max(0.01, min(self.read_timeout, next_due_s))
+
+    def _wait_for_call(self, timeout: float) -> Sequence[Any]:
+        return ("BZPOPMIN", *(self.keys.of("wake", q) for q in self.served), timeout)
 
     def wake(self) -> None:
         """Let a worker of each queue served look again, as a job that is added does."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 from driving import state_of
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State
+from tasks.engine.errors import Unreachable
 
 
 def register(huey: JobHuey) -> list[int]:
@@ -49,6 +51,7 @@ def listen(huey: JobHuey, ended: threading.Event) -> None:
     """Be one more slot."""
     huey.join_loop()
     while not ended.is_set():
-        if (task := huey.dequeue()) is not None:
-            huey.execute(task)
+        with contextlib.suppress(Unreachable):
+            if (task := huey.dequeue()) is not None:
+                huey.execute(task)
     huey.leave_loop()

@@ -13,7 +13,7 @@ from slots import add, listen, register, states, work
 from waiting import wait_until
 
 from tasks.engine import JobHuey, RetryAfter, State
-from tasks.engine.running import dispatch
+from tasks.engine.errors import Unreachable
 from tasks.engine.running.leases import MOST_DEATHS
 from tasks.engine.running.pace import MOST_HELD
 
@@ -89,63 +89,6 @@ def test_who_leaves_jobs_in_several_queues_wakes_those_who_serve_each(
         both.quick(number, priority=10)
     assert both.dequeue() is not None, "one of two goes before, and mail is left as well"
     assert mails.storage.wait(None), "who serves only mails is called in its place"
-
-
-def test_where_nothing_waits_an_idle_slot_does_not_ask_each_time(slot: JobHuey) -> None:
-    assert slot.dequeue() is None  # it asked, and heard that nothing waits
-    before = slot.storage.scripts.asked
-    for _ in range(dispatch.WATCHED_MOST - 1):
-        assert slot.dequeue() is None
-    assert slot.storage.scripts.asked - before == dispatch.WATCHED_MOST - 1, "it only listened"
-    assert slot.dequeue() is None
-    assert slot.storage.scripts.asked - before == dispatch.WATCHED_MOST + 1, "then it asks again"
-    ids = add(slot, 1)
-    assert work(slot, 1) == ids
-
-
-def test_a_call_that_comes_while_another_slot_asks_is_answered(
-    no_runner: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the other slot hears was said before: that nothing waits is not so any more."""
-    monkeypatch.setattr(dispatch, "WATCHED_MOST", 10**9)
-    slot.storage.read_timeout = 1.0
-    (first,) = add(slot, 1)
-    task, later = slot.dequeue(), list[str]()
-    listener = threading.Thread(target=listen, args=(slot, ended := threading.Event()))
-    listener.start()
-    wait_until(lambda: slot.dispatch._watching, what="the other slot listens")
-    slot.execute(task)
-    hear = slot.storage.answer
-
-    def called_after(*args: Any) -> Any:
-        answer = hear(*args)
-        if not later:
-            later.extend(add(slot, 1))
-            wait_until(lambda: slot.dispatch._called, what="the other slot is called")
-        return answer
-
-    monkeypatch.setattr(slot.storage, "answer", called_after)
-    if (task := slot.dequeue()) is not None:
-        slot.execute(task)
-    wait_until(lambda: states(slot, [first, *later]) == [State.COMPLETED] * 2, what="both ran")
-    ended.set()
-    listener.join()
-
-
-@pytest.mark.parametrize("wish", ["", "quiet"])
-def test_a_call_to_a_process_that_stops_or_is_quiet_is_passed_on(
-    slot: JobHuey, make_huey: Callable[..., JobHuey], wish: str
-) -> None:
-    other = make_huey(slot.name, read_timeout=1)
-    register(other)
-    assert slot.dequeue() is None  # it asked, and heard that nothing waits
-    slot.storage.read_timeout = 1.0
-    (job_id,) = add(other, 1)
-    assert slot.dequeue() is None  # it was called
-    slot.lease.wish = wish
-    slot.dispatch.give_back() if wish else slot.leave_loop()
-    assert other.storage.wait(None), "the call is heard by another"
-    assert state_of(slot, job_id) is State.WAITING
 
 
 def test_a_task_that_was_never_seen_is_taken_one_at_a_time(slot: JobHuey) -> None:
@@ -331,12 +274,16 @@ def test_a_job_that_cannot_be_ended_at_all_holds_up_no_other(slot: JobHuey) -> N
     wait_until(lambda: _after_a_beat(slot, bad) is State.WAITING, what="a beat gives it back")
 
 
+def _away() -> None:
+    raise Unreachable("it is over")
+
+
 def test_who_ended_a_job_while_another_asked_is_woken_when_the_answer_is_there(
     no_runner: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A third one listens, so the one that asked calls nobody; and the runner looks later."""
     ended = threading.Event()
-    monkeypatch.setattr(slot.storage, "wait", lambda _due: ended.wait(60) and False)
+    monkeypatch.setattr(slot.dispatch.talk, "listen", lambda *_: ended.wait(60) and _away())
     slot.dispatch.ahead = False
     mine, others = add(slot, 2)
     first, second = slot.dequeue(), slot.dequeue()

@@ -81,7 +81,9 @@ def test_an_outcome_sent_again_after_another_worker_took_the_job_over_is_dropped
     (job_id,) = add(slot, 1)
     slot.execute(slot.dequeue())
     with monkeypatch.context() as cut:
-        cut.setattr(slot.storage.scripts, "_sent", lambda *_: _fail(redis.ConnectionError("no")))
+        cut.setattr(
+            slot.storage.scripts, "_sent", lambda *_, **__: _fail(redis.ConnectionError("no"))
+        )
         with pytest.raises(Unreachable):
             slot.dequeue()
     other.lease.sweep({slot.lease.proc: "killed"})

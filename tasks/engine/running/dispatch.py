@@ -3,7 +3,7 @@
 One slot talks to Redis at a time. What others finish meanwhile goes with the next call, which also
 takes a job for each idle slot, and quick jobs ahead of their time. When half of those are taken a
 slot asks for more and goes on; whoever is the first without a job hears the answer, so that Redis
-works while the slots do. One idle slot waits on the wake key for all.
+works while the slots do. One idle slot listens for all: its wish for a job lies with Redis meanwhile.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ FINISH_WAITS_S = 0.005
 HELD_MOST_S = 0.05
 FOLLOW_LEAST = 8  # outcomes that are worth a call of their own
 REST_S = 1.0
-WATCHED_MOST = 5  # so long at most waits a job whose call reached a worker that died
 AWAY_S = 0.5
 
 
@@ -46,6 +45,7 @@ class Dispatch:
         self.talk = Talk(storage, lease, fired)
         self.pace = Pace()
         self.stopping = False
+        self.told_to_end: Callable[[], bool] = lambda: False  # of a child, by its parent
         self._lock = threading.Lock()
         self._turn = threading.Condition(self._lock)  # slots without a job
         self._free = threading.Condition(self._lock)  # others that want to talk to Redis
@@ -53,10 +53,7 @@ class Dispatch:
         self._finished: list[Outcome] = []
         self._watching = False
         self._talking = 0  # slots that send or hear just now
-        self._nothing_new = False  # the last call found no job, and no sign of one since
-        self._called = False  # to look again, and nobody here has asked since
-        self._quiet = False  # the last call heard that nothing waits
-        self._watched = 0  # how often it was waited since
+        self._nothing_new = False  # the last call found no job for some slot
         self._next_due_s: float | None = None
         self._idle = self._slots = 0
         self._asked = 0.0  # when the last call came back
@@ -93,6 +90,7 @@ class Dispatch:
         self.stopping = True
         with self._turn:
             self._release(self._ready)
+            self.talk.hush()
             self._turn.notify_all()
             self._errand.notify()
 
@@ -117,11 +115,6 @@ class Dispatch:
             self._await_turn()
             if self._finished or self._ready:
                 self._exchange(None)
-            unanswered = self._called and (self.stopping or self.lease.wish or not self._slots)
-            self._called = self._called and not unanswered
-        if unanswered:  # no slot here may ask: another process is called
-            with contextlib.suppress(Unreachable):  # then each looks again when it is back
-                self.storage.wake()
 
     # Taking
 
@@ -133,7 +126,7 @@ class Dispatch:
                 answer = self._exchange(self.pace.plan(1, ahead=False))
             if answer.jobs or last:
                 return answer.jobs[0] if answer.jobs else None
-            self._watch()
+            self.storage.wait(self._due_in_s())
         return None
 
     def next(self) -> Handed | None:
@@ -153,7 +146,7 @@ class Dispatch:
                 self._idle -= 1
 
     def _step(self) -> bool:
-        """Hear, ask, watch or wait, whichever this slot's turn is. Returns: whether to look again."""
+        """Hear, ask, listen or wait, whichever this slot's turn is. Returns: whether to look again."""
         if self._call is not None:
             self._gather(self._call)
             return True
@@ -162,15 +155,18 @@ class Dispatch:
             if plan is not None or self._finished:
                 self._take_in(self._exchange(plan).jobs)
             return plan is not None
-        if self.stopping:
+        if self._is_ending():
             return False
         if self._watching or self._asking:
             return self._turn.wait(self.storage.read_timeout)
-        self._watch_released()
-        return False
+        self._listen()
+        return bool(self._ready)
+
+    def _is_ending(self) -> bool:
+        return self.stopping or bool(self.lease.wish) or self.told_to_end()
 
     def _plan(self, want: int) -> Any:
-        if self.stopping or self.lease.wish:
+        if self._is_ending():
             return None
         return self.pace.plan(1 if self._alone else want, ahead=self.ahead)
 
@@ -180,7 +176,7 @@ class Dispatch:
         others = sum(job.starts for job in jobs) - 1
         if others > 0:
             self._turn.notify(others)
-        if self.stopping:
+        if self._is_ending():
             self._release(self._ready)
 
     def _asked_ahead(self) -> bool:
@@ -215,22 +211,21 @@ class Dispatch:
         else:
             self._turn.notify()
 
-    def _watch_released(self) -> None:
-        """Wait to be called, the lock let go; where nothing waits, wait a few times without asking."""
-        self._watching, called = True, True
+    def _listen(self) -> None:
+        """Wait to be called, the lock let go, with a wish for a job that Redis answers at the call."""
+        plan, call = self._plan(1), None
+        self._watching = True
         self._turn.release()
         try:
-            called = self._watch()
+            call = self.talk.listen(plan, self._due_in_s())
         finally:
             self._turn.acquire()
             self._watching = False
-            self._watched += 1
-            self._called = self._called or called
-            self._nothing_new = self._quiet and not called and self._watched < WATCHED_MOST
+        self._take_in(self._collect(call).jobs)
 
-    def _watch(self) -> bool:
+    def _due_in_s(self) -> float | None:
         due = self._next_due_s
-        return self.storage.wait(None if due is None else max(0.0, due - time.monotonic()))
+        return None if due is None else max(0.0, due - time.monotonic())
 
     # Talking
 
@@ -260,8 +255,6 @@ class Dispatch:
         """Send all that is finished and the wish of `plan`; `_collect` hears what becomes of it."""
         finished, self._finished = self._finished, []
         lent = sorted({job.queue for job in self._ready})
-        if plan is not None:
-            self._called = False
         call = None
         try:
             with self._let_others():
@@ -321,7 +314,7 @@ class Dispatch:
 
     def _may_ask(self, before: Any) -> bool:
         ahead = before is not None and not before["want"]
-        return ahead and not self.stopping and not self.lease.wish
+        return ahead and not self._is_ending()
 
     def _over(self, kept: Sequence[Outcome]) -> None:
         """End a call; `kept` are the outcomes that Redis does not have for certain."""
@@ -335,8 +328,7 @@ class Dispatch:
     def _learn(self, plan: Any, answer: Answer) -> None:
         """Keep what an answer says of the queues and of the jobs that are held."""
         if plan is not None:
-            self._nothing_new = len(answer.jobs) < plan["want"] and not self._called
-            self._quiet, self._watched = answer.quiet and not answer.jobs, 0
+            self._nothing_new = len(answer.jobs) < plan["want"]
             all_held = len(self._ready) + len(answer.jobs)
             self._refill_at = all_held // 2 + 1 if plan["want"] else len(answer.jobs)
         due = answer.next_due_ms
@@ -385,7 +377,7 @@ class Dispatch:
     def _is_low(self) -> bool:
         """Tell whether half of what was taken ahead is gone; jobs that start at once are not ahead."""
         low = 0 < len(self._ready) <= self._refill_at and not self._ready[-1].starts
-        return low and not self.stopping and not self.lease.wish
+        return low and not self._is_ending()
 
 
 def _run(ref: weakref.ref[Dispatch]) -> None:

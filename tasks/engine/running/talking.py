@@ -39,6 +39,7 @@ class Talk:
 
     def __init__(self, storage: JobStorage, lease: Lease, fired: Callable[[Outcome], None]) -> None:
         self.storage, self.lease, self.fired = storage, lease, fired
+        self._listening: Begun | None = None
 
     def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
             after: Call | None = None) -> Call:  # fmt: skip
@@ -55,6 +56,28 @@ class Talk:
                 raise
             self._send_apart(finished)
             return self._sent((), plan, lent)
+
+    def listen(self, plan: Any, next_due_s: float | None) -> Call:
+        """Leave a wish for jobs with Redis and wait until it is answered, or for a while.
+
+        Raises: Unreachable.
+        """
+        since = time.monotonic()
+        self.lease.fetching(since)
+        try:
+            self._listening = self.storage.listen(plan, next_due_s)
+            self.storage.await_call(self._listening)
+            return Call((), plan, (), self._listening, since)
+        except BaseException:
+            self.lease.fetched(since)
+            raise
+        finally:
+            self._listening = None
+
+    def hush(self) -> None:
+        """End `listen` in another slot, which is then told that Redis cannot be reached."""
+        if (begun := self._listening) is not None:
+            begun.connection.disconnect()
 
     def hear(self, call: Call) -> Answer:
         """Wait for the answer. Raises Unreachable; outcomes that Redis refuses fail one by one."""

@@ -6,8 +6,6 @@ s:<t:task or g:tag> with its score (its figure pk says where) until the pause is
 --@include lib/record
 local PARKED_AT_ONCE, RETURNED_AT_ONCE = 50, 100
 local PAUSED, parked = nil, 0
--- Nothing waits in the queues asked for, and nothing is paused: whoever adds a job wakes somebody.
-local QUIET = true
 -- Answers whether this call may go on: it parks so many at most, and wakes another to go on.
 local function park(id, job, reason)
   if parked >= PARKED_AT_ONCE then
@@ -33,7 +31,6 @@ end
 -- in the hash until its last job is back.
 local function read_pauses()
   local flat = redis.call('HGETALL', K.pauses)
-  if #flat > 0 then QUIET = false end
   for i = 1, #flat, 2 do
     local over = tonumber(string.match(flat[i + 1], '^(%d+)'))
     if not over or CLOCK_MS < over then

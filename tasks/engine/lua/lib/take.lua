@@ -39,7 +39,6 @@ local function look(queue, most)
   local read = math.min(READ_AT_ONCE, most + 1)
   local heads = read_set('ZRANGE', K.waiting..queue, 0, read - 1, 'WITHSCORES')
   if #heads == 0 then return nil end
-  QUIET = false
   local key = K.queue..queue
   local options = redis.call('HMGET', key, 'pa', 'pu', 'lc', 'cc', 'rl', 'rp', 'rt', 'rs', 'sv', 'bs',
     'bg')
@@ -227,5 +226,5 @@ local function fetch(ask)
   return take(ask.proc, ask.queues, ask.plan)
 end
 local function answered(ask, statuses, taken)
-  return {CLOCK, next_due(), statuses, taken, ask.lent and shut(ask.lent) or {}, QUIET and 1 or 0}
+  return {CLOCK, next_due(), statuses, taken, ask.lent and shut(ask.lent) or {}}
 end
