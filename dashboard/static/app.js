@@ -156,6 +156,16 @@
     one("time.clock").textContent = `${new Date(now()).toISOString().slice(11, 19)} UTC`;
   }
 
+  // Pages say UTC; a time that is pointed at also says when that is where the reader is.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+
+  document.addEventListener("mouseover", ({ target }) => {
+    const at = target.closest?.("time[title]");
+    if (!at || /\b(UTC|GMT)$/.test(zone) || at.title.includes(zone)) return;
+    const here = new Date(at.dateTime).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" });
+    at.title += `; ${here} ${zone}`;
+  });
+
   function tick() {
     if (document.hidden) return;
     countOn();

@@ -360,6 +360,21 @@ def test_a_phone_reaches_every_page_without_script(chromium: Any, page: Page, ad
     context.close()
 
 
+def test_a_time_that_is_pointed_at_says_when_that_is_where_the_reader_is(
+    chromium: Any, page: Page, address: str
+) -> None:
+    page.goto("/account")
+    context = chromium.new_context(
+        base_url=address, timezone_id="Asia/Tokyo", storage_state=page.context.storage_state()
+    )
+    there = context.new_page()
+    there.goto("/account")
+    time = there.locator(".main time[title$=UTC]").first
+    time.hover()
+    expect(there.locator(".main time[title*='UTC; '][title$='Asia/Tokyo']")).to_have_count(1)
+    context.close()
+
+
 def test_y_copies_the_id_of_a_job(page: Page, cancelled: Callable[[int], list[str]]) -> None:
     (job_id,) = cancelled(1)
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
