@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 
+from benchmarks.drills.clock_faults import worker_clock
 from benchmarks.drills.server_faults import (
     cut_connections,
     failover,
@@ -138,6 +139,21 @@ def lost_replies(stage: Stage) -> Figures:
     return found
 
 
+def slow_line(stage: Stage) -> Figures:
+    """Redis is 200 ms away and one reply in a hundred is lost"""
+    names = stage.add(400)
+    numbers = [stage.consumer(), stage.consumer()]
+    for number in numbers:
+        stage.proxies[number].delay_s, stage.proxies[number].cut_one_in = 0.1, 100
+    stage.running()
+    stage.fault()
+    found = stage.finish(names)
+    found.note = (
+        f"{sum(p.cuts for p in stage.proxies)} replies lost, {stage.recovered()} recoveries"
+    )
+    return found
+
+
 def partition(stage: Stage) -> Figures:
     """One consumer cut off from Redis for twice its lease"""
     names = stage.add(150, work_s=0.1)
@@ -197,8 +213,8 @@ def terminate(stage: Stage) -> Figures:
 ROWS: dict[str, Callable[[Stage], Figures]] = {
     row.__name__: row
     for row in (kill_threads, kill_processes, kill_greenlets, kill_child, kill_parent, versions, kill_redis,
-                torn_file, promote, failover, freeze, lost_replies, cut_connections, partition,
-                script_flush, full_memory, silence, poison, terminate)
+                torn_file, promote, failover, freeze, lost_replies, slow_line, cut_connections, partition,
+                worker_clock, script_flush, full_memory, silence, poison, terminate)
 }  # fmt: skip
 
 

@@ -6,13 +6,14 @@ import contextlib
 import random
 import socket
 import threading
+import time
 
 
 class Proxy:
-    """Forwards to `target`, on a port of its own where none is given; `stall` and `cut_one_in` change what it does."""
+    """Forwards to `target`, on a port of its own where none is given; `stall`, `cut_one_in` and `delay_s` change what it does."""
 
     def __init__(self, target: int, port: int = 0) -> None:
-        self.target, self.cut_one_in, self.cuts = target, 0, 0
+        self.target, self.cut_one_in, self.cuts, self.delay_s = target, 0, 0, 0.0
         self._go = threading.Event()
         self._go.set()
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -49,6 +50,7 @@ class Proxy:
     def _pump(self, source: socket.socket, sink: socket.socket, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                time.sleep(self.delay_s)
                 self._go.wait()
                 if replies and self.cut_one_in and random.randrange(self.cut_one_in) == 0:
                     self.cuts += 1

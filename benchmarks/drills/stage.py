@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ import redis
 from benchmarks.drills.proxy import Proxy
 
 LEASE_S, BEAT_S = 3.0, 0.6
+Env = Mapping[str, str]
+NO_ENV: Env = {}
 
 
 def until(condition: Callable[[], Any], limit_s: float = 90, every_s: float = 0.05) -> bool:
@@ -90,22 +92,21 @@ class Stage:
         client.close()
         return process
 
-    def consumer(
-        self, *options: str, kind: str = "thread", slots: int = 4, code: Path | None = None
-    ) -> int:
+    def consumer(self, *options: str, kind: str = "thread", slots: int = 4, code: Path | None = None,
+                 env: Env = NO_ENV) -> int:  # fmt: skip
         """Start a stock consumer behind a proxy of its own, of this code or of that in a folder.
 
         Returns: its number.
         """
         self.proxies.append(Proxy(self.port))
-        env = {**os.environ, "BENCH_REDIS": f"redis://127.0.0.1:{self.proxies[-1].port}"}
+        whole = {**os.environ, "BENCH_REDIS": f"redis://127.0.0.1:{self.proxies[-1].port}", **env}
         patched = ["-m", "gevent.monkey", "--module"] if kind == "greenlet" else ["-m"]
         command = [sys.executable, *patched, "huey.bin.huey_consumer", "benchmarks.apps.ledger.huey",
                    "-k", kind, "-w", str(slots), "-q", *options]  # fmt: skip
         log = (self.home / f"consumer-{len(self.consumers)}.log").open("wb")
         self.consumers.append(
             subprocess.Popen(
-                command, env=env, stdout=log, stderr=log, start_new_session=True, cwd=code
+                command, env=whole, stdout=log, stderr=log, start_new_session=True, cwd=code
             )
         )
         return len(self.consumers) - 1

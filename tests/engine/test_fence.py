@@ -102,6 +102,21 @@ def test_the_dead_are_found_after_the_servers_clock_stepped_back_an_hour(
     assert (state_of(huey, job_id), huey.reads.job(job_id).recovered) == (State.WAITING, 1)
 
 
+def test_nobody_is_taken_for_dead_when_the_servers_clock_steps_forward_an_hour(
+    huey: JobHuey, make_huey: Make, work: Any
+) -> None:
+    other, hour_ms = make_huey(huey.name), 3_600_000
+    job_id = work().id
+    token = huey.dequeue().handed.token
+    ask = {"proc": huey.lease.proc, "ttl_ms": 10_000, "running": {job_id: token}, "begun": {}, "unsure_ms": 10**9, "info": {}}  # fmt: skip
+    _later(other, 0)
+    for ms in range(hour_ms, hour_ms + 60_000, EACH_MS):
+        _later(other, ms)
+        _later(other, ms + 1000)  # two look before it beats
+        huey.storage.scripts.run("beat", int(time.time() * 1000) + ms, json.dumps(ask))
+    assert (state_of(huey, job_id), huey.reads.job(job_id).recovered) == (State.ACTIVE, 0)
+
+
 def test_a_child_that_dies_in_the_hold_after_an_outage_takes_no_live_process_with_it(
     huey: JobHuey, make_huey: Make, work: Any
 ) -> None:

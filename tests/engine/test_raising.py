@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
+import pytest
 from driving import Span, States, command, counts, run_all, run_one, state_of
 
 from tasks.engine import Defer, JobHuey, Permanent, RetryAfter, Skip, State
@@ -98,6 +100,30 @@ def test_a_task_that_exits_fails_and_its_worker_lives(huey: JobHuey) -> None:
     run_all(huey)
     job = huey.reads.job(job_id)
     assert (job.state, job.error.type) == (S.FAILED, "SystemExit")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def deeper(n: int = 0) -> int:
+    return deeper(n + 1)
+
+
+def mute() -> None:
+    raise Mute
+
+
+@pytest.mark.parametrize(("act", "error"), [(mute, "Mute"), (deeper, "RecursionError")])
+def test_what_can_hardly_be_told_fails_and_its_neighbour_runs(
+    huey: JobHuey, act: Callable[[], Any], error: str
+) -> None:
+    bad, good = huey.task(name="bad")(act)(), huey.task(name="good")(lambda: "well")()
+    run_all(huey)
+    job = huey.reads.job(bad.id)
+    assert (job.state, job.error.type) == (S.FAILED, error)
+    assert state_of(huey, good.id) is S.COMPLETED
 
 
 def test_backoff_grows_from_the_first_delay(huey: JobHuey) -> None:

@@ -149,6 +149,34 @@ def test_what_still_runs_at_the_end_of_the_timeout_is_given_back_unburnt(
     consumers.reach({State.COMPLETED: 2})
 
 
+def test_a_hangup_ends_what_runs_and_begins_anew(consumers: Consumers) -> None:
+    process = consumers.start("-w", "1")
+    running = consumers.app.held("gate").id
+    consumers.reach({State.ACTIVE: 1})
+    (before,) = consumers.huey.reads.workers()
+    process.send_signal(signal.SIGHUP)
+    consumers.hear("Shutting down gracefully")
+    waiting = consumers.app.good().id
+    consumers.app.open_gate("gate")
+    consumers.reach({State.COMPLETED: 2})
+    jobs = [consumers.huey.reads.job(job_id) for job_id in (running, waiting)]
+    assert [(job.attempts_made, job.recovered) for job in jobs] == [(1, 0), (1, 0)]
+    assert jobs[0].worker == before.id != jobs[1].worker
+    assert process.poll() is None
+
+
+def test_an_emptied_redis_is_worked_on(consumers: Consumers, redis_url: str) -> None:
+    process = consumers.start("-w", "1")
+    consumers.app.good()
+    consumers.reach({State.COMPLETED: 1})
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+    consumers.app.good()
+    consumers.reach({State.COMPLETED: 1})
+    wait_until(lambda: consumers.huey.reads.snapshot().workers_live == 1, "it beats")
+    assert process.poll() is None
+
+
 def test_a_second_signal_gives_back_at_once(consumers: Consumers) -> None:
     process = consumers.start("-w", "1")
     job_id = consumers.app.held("gate").id

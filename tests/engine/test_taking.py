@@ -39,6 +39,18 @@ def test_queues_of_equal_priority_take_turns(huey: JobHuey) -> None:
     }  # fmt: skip
 
 
+def test_a_worker_takes_of_the_queues_it_serves_alone(make_huey: Callable[..., JobHuey]) -> None:
+    both = make_huey()
+    mails = make_huey(both.name, serve=["email"])
+    for one in (both, mails):
+        one.task(name="mail", queue="email")(lambda: None)
+        one.task(name="note", priority=50)(lambda: None)
+    note = both.enqueue(both._registry._registry["test_taking.note"]()).id
+    mail = both.enqueue(both._registry._registry["test_taking.mail"]()).id
+    assert run_all(mails) == [mail]
+    assert run_all(both) == [note]
+
+
 def test_a_due_job_waits_for_its_time_and_then_runs(huey: JobHuey) -> None:
     job_id = States(huey).task.schedule(("completed",), delay=0.2).id
     due = huey.reads.job(job_id).scheduled_for
