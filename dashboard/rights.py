@@ -29,6 +29,10 @@ class Action:
     danger: bool = False
 
 
+IN_A_ROW = {
+    "failed": ("retry",),
+    "cancelled": ("retry",),
+}  # of a job table; other states: see row_acts
 FINAL_STATES = ("completed", "failed", "cancelled")
 NOT_STARTED = ("scheduled", "waiting", "retrying")
 ACTIONS: tuple[Action, ...] = (
@@ -159,3 +163,12 @@ def applies(name: str, state: str) -> bool:
     """Tell whether an action applies to a job in this state."""
     states = BY_NAME[name].states
     return not states or state in states
+
+
+def row_acts(actor: Actor | None) -> dict[str, list[Action]]:
+    """Return what this actor may do at once to a row of a job table, by the job's state."""
+    return {
+        state: [BY_NAME[name] for name in IN_A_ROW.get(state, ("run_now", "cancel"))
+                if may(actor, name) and applies(name, state)]
+        for state in (*NOT_STARTED, "active", "failed", "cancelled")
+    }  # fmt: skip

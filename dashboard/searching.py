@@ -137,7 +137,7 @@ def survey(wanted: JobFilter, page: Page, is_first: bool) -> Survey:
     """Count what matches and draw it over time; a page that holds everything is counted itself."""
     if page.total is None and page.next is None and is_first:
         return _of_page(page)
-    return actions.huey().reads.survey(wanted, BARS)
+    return actions.huey().reads.survey(wanted, BARS, page)
 
 
 def _of_page(page: Page) -> Survey:

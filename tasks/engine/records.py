@@ -208,7 +208,7 @@ class Page:
     """A page of jobs.
 
     `next` and `previous` are cursors or None; `total` is exact or None where it was not counted;
-    `searched` of `of` says how far a bounded search got.
+    `searched` of `of` says how far a bounded search got; `plan` is how it was searched, for `survey`.
     """
 
     items: Sequence[Job]
@@ -217,6 +217,7 @@ class Page:
     total: int | None = None
     searched: int = 0
     of: int = 0
+    plan: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from browsing import Browser
 from driving import run_all
+from flask import Flask, url_for
 
-from tasks.engine import JobHuey, Permanent, Unreachable
+from dashboard.arrows import address as address_of
+from tasks.engine import Job, JobHuey, Permanent, State, Unreachable
+from tasks.engine.rows import EPOCH, score
 
 _tasks: dict[str, Any] = {}
 
@@ -300,3 +306,16 @@ def test_a_row_offers_what_its_state_and_the_role_allow(
     page = enter("operator").get("/jobs?status=failed").text
     assert re.search(r'form="row-act" formaction="/jobs/[^"]+/retry"', page)
     assert not re.search(r'form="row-act" formaction="/jobs/[^"]+/(cancel|run_now)"', page)
+
+
+@pytest.mark.parametrize("text", ["", "status=failed&q=to:a+b@example.org"])
+def test_the_address_of_a_job_in_a_list_is_the_one_that_flask_builds(app: Flask, text: str) -> None:
+    job = Job(id="a/1 é", queue="q", task="t", state=State.FAILED, priority=0, args=(), kwargs={})
+    moved = replace(job, changed_at=EPOCH + timedelta(days=20_000))
+    within = {"at": score(EPOCH + timedelta(days=20_000))} | ({"in": text} if text else {})
+    with app.test_request_context("/jobs", environ_overrides={"SCRIPT_NAME": "/jobs-admin"}):
+        assert unquote(address_of(job, text)) == unquote(url_for("jobs.show", job_id=job.id))
+        found = urlsplit(address_of(moved, text))
+        built = urlsplit(url_for("jobs.show", job_id=job.id, **within))
+    assert parse_qs(found.query) == parse_qs(built.query)
+    assert unquote(found.path) == unquote(built.path)

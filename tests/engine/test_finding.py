@@ -342,6 +342,23 @@ def test_a_survey_counts_and_draws_over_time(shop: Shop) -> None:
         assert sum(survey.failed) == sum(j.state == "failed" for j in jobs if j.id in matching)
         assert survey.start is not None
         assert survey.start + timedelta(seconds=24 * survey.step_s) <= datetime.now(UTC)
+        page = shop.huey.reads.jobs(wanted)
+        before = shop.huey.storage.scripts.asked
+        again = shop.huey.reads.survey(wanted, 24, page)
+        assert (again.count, sum(again.bars), again.of) == (survey.count, survey.count, survey.of)
+        assert shop.huey.storage.scripts.asked - before == 2  # the oldest job and the bars
+
+
+def test_a_survey_begins_with_the_span_that_holds_the_oldest_job(shop: Shop) -> None:
+    jobs = shop.fill()
+    key, now = shop.huey.storage.keys, shop.huey.reads.now_ms() * 1000
+    old = next(job for job in jobs if job.state == "failed")
+    shop.huey.storage.call(
+        "ZADD", key.of("state", f"{old.queue}:failed"), now - 3 * 86_400_000_000, old.id
+    )
+    survey = shop.huey.reads.survey(JobFilter(state=State.FAILED), 24)
+    assert survey.step_s == pytest.approx(7 * 86_400 / 24)
+    assert survey.bars[13] == survey.failed[13] == 1
 
 
 def test_a_survey_past_its_budget_says_how_far_it_got(

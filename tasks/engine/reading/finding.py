@@ -24,6 +24,7 @@ LOOK = 400  # members a script looks at: a few ms
 AT_ONCE = 500  # jobs read by their ids in one round trip
 PLACE_LOOK = 400  # and on either side of one job, for its neighbours
 DECODED = 150  # rows a script answers to be read here
+OLDEST_OF = 200  # sets that are asked for their oldest job
 RANGES_AT_ONCE = 5000  # that a script counts: about 5 ms
 SPANS_S = (3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 400 * 86400)
 
@@ -98,7 +99,7 @@ class Finding:
         next_, previous = self._cursors(page, cursor, up, edge)
         return Page(
             items=items if newest_first else items[::-1], next=next_, previous=previous,
-            total=plan.of if plan.is_exact else None, searched=walk.searched, of=plan.of,
+            total=plan.of if plan.is_exact else None, searched=walk.searched, of=plan.of, plan=plan,
         )  # fmt: skip
 
     def _cursors(self, page: Sequence[tuple[int, Job]], cursor: str | None, up: bool,
@@ -210,12 +211,14 @@ class Finding:
         found = self.survey(wanted, bars=0)
         return found.count, found.exact
 
-    def survey(self, wanted: JobFilter, bars: int = 60) -> Survey:
+    def survey(self, wanted: JobFilter, bars: int = 60, page: Page | None = None) -> Survey:
         """Count the jobs that match, and how many of them changed when, within the budget of a search.
 
+        Args:
+            page: one of this filter, just read: what was counted for it is not counted again.
         Cost: exact filters one ZCOUNT a bar and key; others one round trip for each 400 jobs.
         """
-        plan = self._plan(wanted)
+        plan = page.plan if page and page.plan else self._plan(wanted)
         edges = self._edges(plan, wanted, bars) if bars and plan.keys else []
         if plan.is_exact:
             return self._counted(plan, edges)
@@ -223,25 +226,13 @@ class Finding:
 
     def _edges(self, plan: Plan, wanted: JobFilter, bars: int) -> list[int]:
         """Return where bars begin and the last one ends, us: a span that holds the oldest job."""
-        now = self.now_us()
+        sets = [key if isinstance(key, str) else key[0] for key in plan.keys[:OLDEST_OF]]
+        now, oldest = (int(us or 0) for us in self.storage.scripts.run("oldest", *sets))
         last = rows.score(wanted.until) if wanted.until else now
-        first = rows.score(wanted.since) if wanted.since else self._oldest(plan, now)
+        first = rows.score(wanted.since) if wanted.since else _begin(now, oldest or now)
         bars = max(12, min(bars, RANGES_AT_ONCE // len(plan.keys)))
         step = max(1, -(-(last - first) // bars))
         return [last - step * n for n in range(bars, -1, -1)]
-
-    def now_us(self) -> int:
-        """Return Redis's clock, Unix microseconds."""
-        seconds, micros = self.storage.call("TIME")
-        return int(seconds) * 1_000_000 + int(micros)
-
-    def _oldest(self, plan: Plan, now: int) -> int:
-        sets = [key if isinstance(key, str) else key[0] for key in plan.keys[:200]]
-        ask = [("ZRANGE", key, 0, 0, "WITHSCORES") for key in sets]
-        scores = [rows.first_score(reply) for reply in self.storage.pipeline(ask)]
-        oldest = min((score for score in scores if score), default=now)
-        span = next((s for s in SPANS_S if now - oldest <= s * 1_000_000), SPANS_S[-1])
-        return now - span * 1_000_000
 
     def _counted(self, plan: Plan, edges: Sequence[int]) -> Survey:
         """Survey by ranges alone."""
@@ -289,6 +280,12 @@ class Finding:
 def _ask(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
     return {"keys": plan.keys, "tests": plan.tests, "needles": plan.needles,
             "oldest": _score(wanted.since), "newest": _score(wanted.until)}  # fmt: skip
+
+
+def _begin(now: int, oldest: int) -> int:
+    """Return where the shortest span up to now begins that holds the oldest job, us."""
+    span_s = next((s for s in SPANS_S if now - oldest <= s * 1_000_000), SPANS_S[-1])
+    return now - span_s * 1_000_000
 
 
 def _scale(edges: Sequence[int]) -> dict[str, Any]:
