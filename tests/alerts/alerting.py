@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from driving import run_all
+from sqlalchemy import select
 from waiting import PATIENCE_S
 
+from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks import outbox
 from tasks.alerts import rules
@@ -96,3 +99,15 @@ def ending(huey: JobHuey) -> Iterator[Callable[..., None]]:
 
     yield run
     huey._registry.unregister(ends.task_class)
+
+
+def audit() -> list[tuple[str, str, dict[str, Any]]]:
+    """Return what the audit has, the first first: (act, outcome, what was given)."""
+    with db.reading() as session:
+        found = session.scalars(select(AuditEntry).order_by(AuditEntry.id))
+        return [(row.action, row.outcome, json.loads(row.detail)) for row in found]
+
+
+def text(html: str) -> str:
+    """Return what a page says within its frame."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.split("<main")[1].split("</main")[0]))

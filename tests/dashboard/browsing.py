@@ -7,10 +7,12 @@ from typing import Any
 
 from flask import Flask, session
 from flask_wtf.csrf import generate_csrf
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from dashboard import auth
-from dashboard.models import Operator
+from dashboard.models import AuditEntry, Operator
+from tasks import database as db
 
 PASSWORD = "seven quiet herons"
 TOKEN = re.compile(r'name="csrf(?:_|-)token" (?:value|content)="([^"]+)"')
@@ -55,3 +57,10 @@ class Browser:
     def is_in(self) -> bool:
         """Tell whether the overview opens."""
         return self.get("/").status_code == 200
+
+
+def audit() -> list[tuple[str, str, str]]:
+    """Return what the audit has, the first first: (act, target, outcome)."""
+    with db.reading() as session:
+        rows = session.scalars(select(AuditEntry).where(AuditEntry.action != "sign_in"))
+        return [(row.action, row.target, row.outcome) for row in rows]

@@ -24,7 +24,7 @@ from dashboard.models import Operator
 from dashboard.views import operations
 from tasks import database as db
 from tasks import settings as settings_module
-from tasks.engine import JobHuey
+from tasks.engine import JobHuey, Permanent
 
 
 @pytest.fixture
@@ -119,6 +119,24 @@ def enter(app: Flask, operators: dict[str, Operator]) -> Callable[[str], Browser
 @pytest.fixture
 def admin(enter: Callable[[str], Browser]) -> Browser:
     return enter("admin")
+
+
+_tasks: dict[str, Any] = {}
+
+
+@pytest.fixture
+def ends(huey: JobHuey) -> Any:
+    """Return a task that ends as it is told."""
+    if "ends" not in _tasks:
+
+        @huey.task(name="demo.ends", queue="maintenance")
+        def ends(how: str = "well") -> str:
+            if how == "failed":
+                raise Permanent("the door is <locked>")
+            return how
+
+        _tasks["ends"] = ends
+    return _tasks["ends"]
 
 
 # A real browser

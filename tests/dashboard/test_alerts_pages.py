@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from alerting import ending, incidents, make_hook, make_mail, make_rule, notices, rule_of
+from alerting import audit, ending, incidents, make_mail, make_rule, rule_of, text
 from browsing import Browser
-from driving import run_all
 from flask import Flask
 from playwright.sync_api import expect
-from sqlalchemy import select
-from waiting import PATIENCE_S
 
-from dashboard.models import AuditEntry
 from tasks import database as db
-from tasks import outbox
 from tasks.alerts import evaluation, models, rules
 from tasks.alerts.measures import MEASURES, Seen
 from tasks.database import utcnow
-from tasks.engine import JobFilter, JobHuey
+from tasks.engine import JobHuey
 
 FORM = {
     "measure": "failed_share", "measured": "1", "name": "Sync fails", "target": "queue:sync", "comparison": "over",
@@ -44,16 +38,6 @@ def fire(rule: models.AlertRule, value: float = 11) -> models.AlertIncident:
         minute = utcnow().replace(second=0, microsecond=0)
         assert evaluation.settle(session, rule.id, Seen(value, 100), minute) == "firing"
     return incidents()[-1]
-
-
-def audit() -> list[tuple[str, str, dict[str, Any]]]:
-    with db.reading() as session:
-        found = session.scalars(select(AuditEntry).order_by(AuditEntry.id))
-        return [(row.action, row.outcome, json.loads(row.detail)) for row in found]
-
-
-def text(html: str) -> str:
-    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html.split("<main")[1].split("</main")[0]))
 
 
 def test_with_no_rule_six_are_suggested_and_made_by_one_click(admin: Browser) -> None:
@@ -291,94 +275,6 @@ def test_with_redis_away_rules_are_read_and_nothing_is_guessed(
 
 
 # Channels
-
-
-def test_a_mail_channel_is_made_tested_and_deleted(admin: Browser, huey: JobHuey) -> None:
-    assert "One a line" in admin.get("/alerts/channels/new?kind=mail").text
-    form = {
-        "kind": "mail",
-        "name": "On call",
-        "addresses": "ops@example.org, boss@example.org\nops@example.org",
-    }
-    answer = admin.post("/alerts/channels/new", form)
-    assert answer.status_code == 303
-    with db.reading() as session:
-        (channel,) = models.channels(session)
-    assert channel.to == ["ops@example.org", "boss@example.org"]
-    admin.post(f"/alerts/channels/{channel.id}/test")
-    (notice,) = notices()
-    assert (notice.event, notice.kind) == ("test", "mail")
-    assert outbox.settle(PATIENCE_S)
-    waiting = huey.reads.jobs(JobFilter(queue="email")).items
-    assert sorted(str(job.args[2]) for job in waiting) == ["boss@example.org", "ops@example.org"]
-    assert "is on its way" in admin.get(f"/alerts/channels/{channel.id}").text
-    rule = make_rule("waiting", name="Backlog", channels=[channel.id])
-    assert (
-        "1 rule will tell one channel less: Backlog"
-        in admin.get(f"/alerts/channels/{channel.id}/delete").text
-    )
-    admin.post(f"/alerts/channels/{channel.id}/delete")
-    assert rule_of(rule).channels == []
-
-
-def test_a_webhooks_url_and_secret_are_sealed_masked_and_kept(admin: Browser) -> None:
-    form = {
-        "kind": "webhook",
-        "name": "Chat",
-        "url": "https://hooks.example.org/T0/secret-path",
-        "secret": "",
-    }
-    page = admin.post("/alerts/channels/new", form).text
-    made = re.search(r'value="(whsec_[^"]+)"', page)
-    assert made, "a secret that is made here is shown once"
-    with db.reading() as session:
-        (channel,) = models.channels(session)
-    assert "secret-path" not in channel.sealed
-    page = admin.get(f"/alerts/channels/{channel.id}").text
-    assert "https://hooks.example.org/••••" in page
-    assert "secret-path" not in page
-    assert made[1] not in page
-    admin.post(
-        f"/alerts/channels/{channel.id}",
-        form | {"name": "Team", "url": channel.host, "secret": "••••"},
-    )
-    from tasks.alerts.opening import opened
-
-    with db.reading() as session:
-        (channel,) = models.channels(session)
-    assert channel.name == "Team"
-    assert opened(channel) == {"url": form["url"], "secret": made[1]}
-    assert all("secret-path" not in str(row) and made[1] not in str(row) for row in audit())
-
-
-@pytest.mark.parametrize(
-    ("form", "said"),
-    [
-        ({"kind": "mail", "addresses": ""}, "at least one address"),
-        ({"kind": "mail", "addresses": "nobody"}, "is no address"),
-        ({"kind": "webhook", "url": "ftp://x.example"}, "begins https"),
-        ({"kind": "webhook", "url": "https://a:b@x.example/"}, "without a name and password"),
-        (
-            {"kind": "webhook", "url": "https://x.example/", "secret": "short"},
-            "at least 16 characters",
-        ),
-    ],
-)
-def test_a_channel_that_cannot_be_is_told_why(
-    admin: Browser, form: dict[str, str], said: str
-) -> None:
-    answer = admin.post("/alerts/channels/new", {"name": "Chat", **form})
-    assert answer.status_code == 422
-    assert said in answer.text
-
-
-def test_a_test_that_fails_says_what_the_server_said(admin: Browser, huey: JobHuey) -> None:
-    channel = make_hook("http://127.0.0.1:1/hook")
-    admin.post(f"/alerts/channels/{channel.id}/test")
-    run_all(huey)
-    page = admin.get(f"/alerts/channels/{channel.id}").text
-    assert "not public" in page
-    assert "failed" in text(admin.get("/alerts").text)
 
 
 def test_rules_that_nobody_looks_at_are_said_to_be_so(admin: Browser) -> None:

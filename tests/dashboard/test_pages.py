@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
-from functools import partial
 from html import unescape
-from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Browser
+from browsing import Browser, audit
 from driving import run_one
 from flask import Flask
-from sqlalchemy import select, update
-from waiting import wait_until
 
 from dashboard import pages
-from dashboard.models import AuditEntry
 from dashboard.views import PAGES
-from tasks import database as db
-from tasks import outbox
-from tasks.database import utcnow
 from tasks.emails import Message, send
-from tasks.engine import JobHuey, Permanent, State
+from tasks.engine import JobHuey, State
 
 FRAGMENT = {"HX-Request": "true"}
-_tasks: dict[str, Any] = {}
-
-
-@pytest.fixture
-def ends(huey: JobHuey) -> Any:
-    """Return a task that ends as it is told."""
-    if not _tasks:
-
-        @huey.task(name="demo.ends", queue="maintenance")
-        def ends(how: str = "well") -> str:
-            if how == "failed":
-                raise Permanent("the door is <locked>")
-            return how
-
-        _tasks["ends"] = ends
-    return _tasks["ends"]
 
 
 @pytest.fixture
@@ -50,123 +25,6 @@ def failed(huey: JobHuey, ends: Any) -> str:
     job_id = str(ends("failed").id)
     run_one(huey)
     return job_id
-
-
-def audit() -> list[tuple[str, str, str]]:
-    with db.reading() as session:
-        rows = session.scalars(select(AuditEntry).where(AuditEntry.action != "sign_in"))
-        return [(row.action, row.target, row.outcome) for row in rows]
-
-
-def etag(page: str) -> str:
-    found = re.search(r'id="live"[^>]* data-etag="([0-9a-f]+)"', page)
-    assert found, "the page has a polled region with its etag"
-    return found[1]
-
-
-def test_no_template_asks_for_its_region_in_another_way_than_the_macro(app: Flask) -> None:
-    folder = Path(app.root_path) / "templates"
-    for file in folder.glob("*.html"):
-        text = file.read_text()
-        assert "data-poll" not in text, file.name
-        assert file.name == "_macros.html" or "hx-trigger" not in text, file.name
-
-
-LIVE = ("/", "/queues", "/tasks", "/workers", "/periodic", "/operations", "/queues/email")
-
-
-@pytest.mark.parametrize("address", LIVE)
-def test_a_region_answers_304_while_its_figures_are_the_same(admin: Browser, address: str) -> None:
-    whole = admin.get(address)
-    part = admin.get(address, headers=FRAGMENT)
-    assert "<html" in whole.text
-    assert "<html" not in part.text
-    assert 'id="live"' in part.text
-    assert "HX-Request" in part.headers["Vary"]
-
-    def asked_again() -> tuple[int, bytes]:
-        tag = etag(admin.get(address, headers=FRAGMENT).text)
-        again = admin.get(address, headers={**FRAGMENT, "If-None-Match": f'"{tag}"'})
-        return again.status_code, again.data
-
-    # A worker of an earlier test may beat between the two: that is a figure which changed.
-    wait_until(lambda: asked_again() == (304, b""), what="an unchanged region answers 304")
-
-
-def test_a_whole_page_is_never_304(admin: Browser) -> None:
-    tag = etag(admin.get("/queues").text)
-    assert admin.get("/queues", headers={"If-None-Match": f'"{tag}"'}).status_code == 200
-
-
-def test_a_region_answers_anew_when_a_figure_changed(admin: Browser, app: Flask, ends: Any) -> None:
-    tag = etag(admin.get("/queues", headers=FRAGMENT).text)
-    ends()
-    app.extensions["watch"]._made = 0.0  # the next second
-    answer = admin.get("/queues", headers={**FRAGMENT, "If-None-Match": f'"{tag}"'})
-    assert answer.status_code == 200
-    assert etag(answer.text) != tag
-
-
-@pytest.mark.parametrize(
-    "address", ["/", "/queues", "/queues/email", "/tasks", "/workers", "/periodic"]
-)
-def test_what_one_tab_has_read_another_does_not_read_again(
-    admin: Browser, app: Flask, monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    watch = app.extensions["watch"]
-    monkeypatch.setattr(watch, "view", partial(watch.view, max_age_s=3600))
-    assert ", 0 Redis calls" not in admin.get(address).text
-    assert ", 0 Redis calls" in admin.get(address).text
-    watch.forget()
-    assert ", 0 Redis calls" not in admin.get(address).text
-
-
-@pytest.mark.parametrize("address", ["/queues", "/tasks?sort=task"])
-def test_a_long_table_is_shown_in_parts_that_keep_themselves_fresh(
-    admin: Browser, monkeypatch: pytest.MonkeyPatch, address: str
-) -> None:
-    kind = address.partition("?")[0]
-    rows = re.compile(rf'<tr data-href="{kind}/([^"]+)"')
-    every = rows.findall(admin.get(address).text)
-    monkeypatch.setattr("dashboard.pages.ROWS", 2)
-    met, at = [], address
-    while at:
-        page = admin.get(at).text
-        part = rows.findall(page)
-        assert 1 <= len(part) <= 2
-        assert f"{len(met) + 1} to {len(met) + len(part)} of {len(every)}" in page
-        fresh = re.search(rf'hx-get="([^"]*{kind}[^"]*)"', page)
-        assert fresh
-        assert rows.findall(admin.get(unescape(fresh[1]), headers=FRAGMENT).text) == part
-        met += part
-        older = re.search(r'rel="next" href="([^"]+)"', page)
-        at = unescape(older[1]) if older else ""
-    assert met == every
-    assert rows.findall(admin.get(f"{kind}?sort=task&cursor=99999").text) == every[:2]
-
-
-def test_of_many_queues_the_overview_shows_those_that_matter(
-    admin: Browser, app: Flask, huey: JobHuey, monkeypatch: pytest.MonkeyPatch, ends: Any
-) -> None:
-    shown = re.compile(r'<td class="name-cell">\s*<a class="plain" href="/queues/([^"]+)"')
-    every = shown.findall(admin.get("/").text)
-    assert every == huey.reads.names()
-    monkeypatch.setattr("dashboard.views.overview.QUEUES", 2)
-    ends()
-    huey.commands.pause(every[0], reason="looked at", by="ada")
-    app.extensions["watch"].forget()
-    assert shown.findall(admin.get("/").text) == [every[0], "maintenance"]
-
-
-def test_the_table_stands_still_and_counts_what_is_new(admin: Browser, ends: Any) -> None:
-    ends()
-    page = admin.get("/jobs").text
-    fresh = re.search(r'hx-get="(/jobs\?fresh=\d+)"', page)
-    assert fresh
-    assert "up to date" in admin.get(fresh[1], headers=FRAGMENT).text.lower()
-    ends()
-    ends()
-    assert "2" in re.sub(r"<[^>]+>", "", admin.get(fresh[1], headers=FRAGMENT).text)
 
 
 def test_filters_live_in_the_address(admin: Browser, failed: str, ends: Any) -> None:
@@ -398,73 +256,6 @@ def test_a_page_shows_what_it_cost(admin: Browser) -> None:
 
 
 # Redis away
-
-
-@pytest.fixture
-def outage(admin: Browser, app: Flask, redis_server: Any) -> Any:
-    """Stop Redis under a signed-in dashboard that has seen it."""
-    admin.get("/")
-    redis_server.stop()
-    app.extensions["watch"]._made = 0.0
-    return redis_server
-
-
-def test_every_page_answers_and_says_that_redis_is_away(outage: Any, admin: Browser) -> None:
-    for page in PAGES:
-        answer = admin.get(page.address)
-        assert answer.status_code in (200, 503), page.address
-        assert "Redis unreachable since" in answer.text, page.address
-        assert "Traceback" not in answer.text
-
-
-def test_with_redis_away_a_mail_waits_in_the_outbox_and_is_shown(
-    outage: Any, admin: Browser
-) -> None:
-    queued = send(
-        Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
-    )
-    assert outbox.waiting()[0] == 1
-    assert queued.job_id in admin.get("/jobs").text
-    shown = admin.get(f"/jobs/{queued.job_id}")
-    assert "In the outbox since" in shown.text
-    assert "ada@example.org" in admin.get("/emails?to=ada@example.org").text
-
-
-def test_a_job_that_may_have_been_pushed_a_day_ago_waits_for_an_operator_who_runs_it(
-    outage: Any, admin: Browser, redis_server: Any
-) -> None:
-    queued = send(
-        Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
-    )
-    with db.session() as session:
-        session.execute(update(outbox.OutboxRow).values(pushed_at=utcnow() - timedelta(days=2)))
-    redis_server.start()
-    shown = admin.get(f"/jobs/{queued.job_id}").text
-    assert "look whether it ran, then run or cancel it" in shown
-    admin.post(f"/jobs/{queued.job_id}/run_now", {})
-    assert ("run_now", queued.job_id, "done") in audit()
-    wait_until(lambda: outbox.waiting()[0] == 0)
-    assert admin.get(f"/jobs/{queued.job_id}").status_code == 200
-
-
-def test_with_redis_away_signing_in_and_out_work(outage: Any, app: Flask) -> None:
-    other = Browser(app)
-    assert other.sign_in("viewer@example.org").status_code == 303
-    assert other.get("/audit").status_code == 200
-    assert other.post("/logout").status_code == 303
-
-
-def test_with_redis_away_an_act_changes_nothing_and_says_so(outage: Any, admin: Browser) -> None:
-    admin.post("/queues/email/pause", {"next": "/audit"})
-    page = admin.get("/audit").text
-    assert 'data-kind="bad"' in page
-    assert ("pause", "email", "failed") in audit()
-
-
-def test_the_page_heals_when_redis_is_back(outage: Any, admin: Browser) -> None:
-    assert "Redis unreachable" in admin.get("/").text
-    outage.start()
-    wait_until(lambda: "Redis unreachable" not in admin.get("/").text, what="the page is well")
 
 
 def test_a_role_is_offered_no_act_that_it_may_not_do(
