@@ -14,11 +14,12 @@ from huey.api import Result, ResultGroup, Task, chord, group
 from tasks.engine import envelope as env
 from tasks.engine.current import RUNNING
 from tasks.engine.errors import EngineError, Unreachable
+from tasks.engine.huey_storage import due_ms
 from tasks.engine.ids import FOREIGN
 from tasks.engine.keys import digest
 from tasks.engine.operations import Outcome as Answered
 from tasks.engine.queueing.registering import Registering
-from tasks.engine.storage import JobStorage, due_ms
+from tasks.engine.storage import JobStorage
 
 
 class Enqueueing(Registering):

@@ -19,11 +19,12 @@ from huey.exceptions import CancelExecution, RetryTask
 from tasks.engine import envelope as env
 from tasks.engine.current import RUNNING, CurrentJob
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
+from tasks.engine.huey_storage import due_ms
 from tasks.engine.ids import new_id
 from tasks.engine.running.failures import describe, hide
 from tasks.engine.running.outcome import RUNNING_OUTCOME, Outcome
 from tasks.engine.running.slots import Slots
-from tasks.engine.storage import Handed, due_ms
+from tasks.engine.storage import Handed
 
 FINAL_SIGNALS = {
     S.SIGNAL_COMPLETE: ("completed", "completed"),
