@@ -48,6 +48,18 @@ def test_a_dry_run_that_ends_early_says_how_far_it_got(
     assert 0 < found.count <= found.searched < found.of == 700
 
 
+def test_a_dry_run_of_what_an_index_knows_is_exact_however_many_there_are(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled(huey, 700)
+    add(huey, 3)
+    monkeypatch.setattr("tasks.engine.operating.dry_run.BUDGET_S", -1.0)
+    wanted = JobFilter(task="note", state=S.CANCELLED)
+    found = huey.reads.dry_run("retry", wanted)
+    assert (found.count, found.exact, found.applies, found.by_state) == (700, True, 700, {S.CANCELLED: 700})  # fmt: skip
+    assert huey.commands.start_operation("retry", filter=wanted).matched == 700
+
+
 def test_an_export_is_read_when_asked_for_and_acts_on_nothing(huey: JobHuey) -> None:
     add(huey, 3)
     operation = huey.commands.start_operation("export", filter=JobFilter(state=S.WAITING))

@@ -206,6 +206,11 @@ class Finding:
         """Return how many jobs a search for a filter has to look at."""
         return self._plan(wanted).of
 
+    def indexed(self, wanted: JobFilter) -> int | None:
+        """Count the jobs that match by indexes alone; None where jobs have to be looked at."""
+        plan = self._plan(wanted)
+        return plan.of if plan.is_exact or not plan.of else None
+
     def count(self, wanted: JobFilter) -> tuple[int, bool]:
         """Count the jobs that match. Returns: the count, and whether it is exact."""
         found = self.survey(wanted, bars=0)
