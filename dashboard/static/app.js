@@ -51,7 +51,7 @@
 
   function isHeld(region) {
     return isTyping(region) || isSelecting(region) || boxes().some((box) => box.checked)
-      || Boolean(one("details[open][data-hold], details.menu[open], .glance, #found tr:focus", region));
+      || Boolean(one("details[open][data-hold], details.menu[open], .glance, #found tr:focus, form.htmx-request", region));
   }
 
   function askWhatIsDue() {
@@ -75,6 +75,8 @@
 
   document.addEventListener("htmx:beforeSwap", ({ detail }) => {
     if (detail.elt.matches(REGION) && isHeld(detail.elt)) detail.shouldSwap = false;
+    // A form that left the page meanwhile no longer knows of morphing: its answer would go into the main part.
+    if (!detail.requestConfig.elt.isConnected) detail.swapOverride = "outerHTML";
     const { activeElement } = document; // who chooses in a menu keeps it: a late answer does not take it away
     if (detail.target.matches(".suggestions") && detail.target.contains(activeElement)) detail.shouldSwap = false;
     // What is being typed stays; a button that was pressed takes the word of what it does now.

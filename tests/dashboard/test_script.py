@@ -293,6 +293,18 @@ def test_an_act_shows_its_toast_and_the_change_without_leaving_the_page(
     assert not huey.reads.queue("email").paused
 
 
+def test_an_answer_whose_form_has_left_the_page_replaces_the_main_part(page: Page) -> None:
+    page.goto("/queues")
+    page.evaluate("""() => {
+        const form = document.querySelector("form[action$='/queues/email/pause']");
+        form.querySelector("button").click();
+        form.remove();  // as a fresh region does that comes first
+    }""")
+    expect(page.locator(".toast")).to_contain_text("email is paused")
+    expect(page.locator("main")).to_have_count(1)
+    expect(page.locator("tr", has_text="email")).to_contain_text("paused by admin@example.org")
+
+
 def test_what_the_server_refuses_stays_on_the_screen_as_a_sentence(
     page: Page, cancelled: Callable[[int], list[str]], huey: JobHuey
 ) -> None:
