@@ -15,7 +15,7 @@ from flask_login import LoginManager, UserMixin, login_user, logout_user
 from limits import RateLimitItemPerMinute
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import bindparam, delete, func, select, update
 from sqlalchemy.exc import OperationalError
 
 from dashboard.models import ROLES, ApiToken, LoginSession, Operator, SetupLink
@@ -107,6 +107,14 @@ def _matches(stored: str, password: str) -> bool:
             return False
 
 
+# Each request asks this, so it is built once and is one statement.
+BY_TOKEN = (
+    select(LoginSession.id, LoginSession.seen_at, LoginSession.created_at, Operator)
+    .join(Operator, Operator.id == LoginSession.operator_id)
+    .where(LoginSession.token_hash == bindparam("digest"))
+)
+
+
 def init_app(app: Flask) -> None:
     """Join Flask-Login and the throttle to the app."""
     manager: Any = LoginManager(app)
@@ -119,18 +127,15 @@ def _load(token: str) -> SignedIn | None:
     """Return who a session id belongs to; ends idle and old sessions."""
     now = utcnow()
     with reading() as db:
-        row = db.scalars(
-            select(LoginSession).where(LoginSession.token_hash == digest(token))
-        ).first()
-        operator = db.get(Operator, row.operator_id) if row else None
-    if row is None or operator is None or operator.disabled_at:
+        row = db.execute(BY_TOKEN, {"digest": digest(token)}).first()
+    if row is None or row.Operator.disabled_at:
         return None
     if now - row.seen_at > IDLE or now - row.created_at > ABSOLUTE:
         return None
     if now - row.seen_at > SEEN_EACH:
         with database.session() as db:
             db.execute(update(LoginSession).where(LoginSession.id == row.id).values(seen_at=now))
-    return SignedIn(operator, token)
+    return SignedIn(row.Operator, token)
 
 
 def throttle(email: str, address: str) -> None:

@@ -58,11 +58,14 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._making: dict[str, threading.Lock] = {}
         self._found: dict[str, Any] = {}
 
     def get(self, name: str, make: Callable[[], T]) -> T:
-        """Return what `make` returned for this name, made by the first who asks."""
+        """Return what `make` returned for this name, made by the first who asks; others of it wait."""
         with self._lock:
+            alone = self._making.setdefault(name, threading.Lock())
+        with alone:
             if name not in self._found:
                 self._found[name] = make()
             found: T = self._found[name]

@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, abort, request
 
 from dashboard import actions, plots
-from dashboard.pages import part_of, render, shared, shown_range, watch
+from dashboard.pages import marked, part_of, render, shared, shown_range, watch
 from dashboard.security import declare
 from tasks.engine import JobFilter, State, Unreachable
 from tasks.engine.figures.measuring import RANGES
@@ -70,14 +70,11 @@ def table() -> Any:
         )
     except Unreachable:
         found = []
-    part = part_of(sorted(found, key=SORTS.get(sort, SORTS["runs"])))
+    part = part_of(shared(lambda: sorted(found, key=SORTS.get(sort, SORTS["runs"])), "sorted"))
     last = shared(lambda: _last([row.task for row in part.items]), "last")
-    figures = (
-        part.total,
-        [(row.task, row.queue, row.seen, row.standing) for row in part.items],
-        last,
-    )
-    return render("tasks.html", figures=figures, part=part, range_=range_, offered=OFFERED, last=last,
+    figures = [(row.task, row.queue, row.seen, row.standing) for row in part.items]
+    mark = shared(lambda: marked((part.total, figures, last)), "mark")
+    return render("tasks.html", figures=mark, part=part, range_=range_, offered=OFFERED, last=last,
                   sort=sort if sort in SORTS else "runs", standing=STANDING)  # fmt: skip
 
 

@@ -211,3 +211,27 @@ def test_what_was_begun_before_a_figure_was_forgotten_is_not_kept() -> None:
     kept.forget()
     kept._renew(make, last)
     assert kept.get(lambda: 99) == 99
+
+
+def test_what_a_second_has_read_is_read_once_and_no_page_waits_for_another() -> None:
+    shared, began, let = health.Shared(), threading.Event(), threading.Event()
+
+    def slow() -> int:
+        began.set()
+        assert let.wait(PATIENCE_S)
+        return 7
+
+    found: list[int] = []
+    tabs = [
+        threading.Thread(target=lambda: found.append(shared.get("jobs", slow))) for _ in range(3)
+    ]
+    for tab in tabs:
+        tab.start()
+    assert began.wait(PATIENCE_S)
+    assert shared.get("queues", lambda: 1) == 1, "another page does not wait"
+    began.clear()
+    let.set()
+    for tab in tabs:
+        tab.join(PATIENCE_S)
+    assert found == [7, 7, 7]
+    assert not began.is_set(), "the others of this page did not read"
