@@ -22,111 +22,122 @@ def rule(measure: str = "failed_share", **given: Any) -> RuleIn:
     return RuleIn(name="x", measure=measure, **given)
 
 
-def count(huey: JobHuey, ago_minutes: int, **fields: int) -> None:
+@pytest.fixture
+def now(huey: JobHuey) -> Now:
+    """Return one moment for the whole test: a minute may end within it."""
+    return Now(huey)
+
+
+def count(now: Now, ago_minutes: int, **fields: int) -> None:
     """Write what a minute of queue sync counted, so many minutes ago."""
-    stamp = huey.reads.now_ms() // 60000 - ago_minutes
-    key = huey.storage.keys.of("minute", str(stamp))
+    storage, stamp = now.huey.storage, now.ms // 60000 - ago_minutes
+    key = storage.keys.of("minute", str(stamp))
     for name, n in fields.items():
         task = "" if name in ("depth", "oldest", "sampled") else "t.x"
-        huey.storage.client.hincrby(key, f"sync|{task}|{name}", n)
+        storage.client.hincrby(key, f"sync|{task}|{name}", n)
 
 
-def look(huey: JobHuey, wanted: RuleIn) -> preview.Preview:
-    return preview.look(Now(huey), wanted)
+def look(now: Now, wanted: RuleIn) -> preview.Preview:
+    return preview.look(now, wanted)
 
 
-def test_each_outage_of_the_week_is_a_firing_with_its_time_and_worst(huey: JobHuey) -> None:
+def test_each_outage_of_the_week_is_a_firing_with_its_time_and_worst(now: Now) -> None:
     for ago in (300, 299, 200, 100, 99, 98):
-        count(huey, ago, f3=5, c3=5)
+        count(now, ago, f3=5, c3=5)
     for ago in range(310, 0, -5):
-        count(huey, ago, c3=10)
-    found = look(huey, rule(target="queue:sync", over_minutes=5, threshold=0.2, least_samples=10))
-    now = huey.reads.now_ms() // 60000
-    assert [now - round(one.at.timestamp() / 60) for one in found.firings] == [299, 199, 99]
+        count(now, ago, c3=10)
+    found = look(now, rule(target="queue:sync", over_minutes=5, threshold=0.2, least_samples=10))
+    assert [now.ms // 60000 - round(one.at.timestamp() / 60) for one in found.firings] == [
+        299,
+        199,
+        99,
+    ]
     assert all(one.until for one in found.firings)
     assert [round(one.worst, 2) for one in found.firings] == [0.33, 0.25, 0.38]
     assert found.since is not None
     assert (found.why, found.note) == ("", "")
 
 
-def test_the_window_rolls_as_the_engine_sums_it(huey: JobHuey) -> None:
+def test_the_window_rolls_as_the_engine_sums_it(huey: JobHuey, now: Now) -> None:
     for ago in range(40, 0, -1):
-        count(huey, ago, f3=ago % 3, c4=2, sampled=1, depth=ago % 7, oldest=ago % 11)
+        count(now, ago, f3=ago % 3, c4=2, sampled=1, depth=ago % 7, oldest=ago % 11)
     for minutes in (1, 5, 15):
         asked = rule("failed_share", target="queue:sync", over_minutes=minutes)
-        found = look(huey, asked)
-        engine = huey.reads.measured(minutes * 60, queue="sync", now_ms=Now(huey).ms)
+        found = look(now, asked)
+        engine = huey.reads.measured(minutes * 60, queue="sync", now_ms=now.ms)
         assert found.points[-1][1] == engine.failed_share
-    deep = look(huey, rule("waiting", target="queue:sync"))
-    by_ago = {round((found_at(huey) - at).total_seconds() / 60): value for at, value in deep.points}
+    deep = look(now, rule("waiting", target="queue:sync"))
+    by_ago = {round((found_at(now) - at).total_seconds() / 60): value for at, value in deep.points}
     assert [by_ago[ago] for ago in (6, 5, 4)] == [(ago + 1) % 7 for ago in (6, 5, 4)]
 
 
-def found_at(huey: JobHuey) -> datetime:
-    return datetime.fromtimestamp(huey.reads.now_ms() // 60000 * 60, UTC)
+def found_at(now: Now) -> datetime:
+    return datetime.fromtimestamp(now.ms // 60000 * 60, UTC)
 
 
-def test_older_than_two_days_is_looked_at_by_ten_minutes_and_said_so(huey: JobHuey) -> None:
-    count(huey, 3 * 1440 + 20, f3=5)
-    stamp = huey.reads.now_ms() // 60000 - 3 * 1440
+def test_older_than_two_days_is_looked_at_by_ten_minutes_and_said_so(
+    huey: JobHuey, now: Now
+) -> None:
+    count(now, 3 * 1440 + 20, f3=5)
+    stamp = now.ms // 60000 - 3 * 1440
     from tasks.engine.figures import metrics
 
     tens = metrics.pack({("sync", "t.x"): {"f3": 30, "c3": 10}})
     huey.storage.client.set(huey.storage.keys.of("tens", str(stamp // 10)), tens)
-    found = look(huey, rule(over_minutes=15, least_samples=10))
+    found = look(now, rule(over_minutes=15, least_samples=10))
     assert len(found.firings) == 1
     assert "by ten minutes, so shorter times are rounded up" in found.note
-    assert look(huey, rule(over_minutes=20, for_minutes=0, least_samples=10)).note == ""
+    assert look(now, rule(over_minutes=20, for_minutes=0, least_samples=10)).note == ""
 
 
-def test_with_nothing_counted_and_with_no_past_it_says_so(huey: JobHuey) -> None:
-    assert look(huey, rule()).why == "Nothing was counted yet."
-    found = look(huey, rule("breaker"))
+def test_with_nothing_counted_and_with_no_past_it_says_so(now: Now) -> None:
+    assert look(now, rule()).why == "Nothing was counted yet."
+    found = look(now, rule("breaker"))
     assert "No past is kept of this" in found.why
     assert (found.firings, found.points) == ((), ())
     assert found.now == Seen(0)
 
 
-def test_a_standstill_of_any_queue_is_found(huey: JobHuey) -> None:
+def test_a_standstill_of_any_queue_is_found(huey: JobHuey, now: Now) -> None:
     for ago in range(60, 0, -1):
         stalled = 40 >= ago > 20
         count(
-            huey,
+            now,
             ago,
             sampled=1,
             depth=4 if stalled else 0,
             oldest=(41 - ago) * 60 if stalled else 0,
         )
-        stamp = huey.reads.now_ms() // 60000 - ago
+        stamp = now.ms // 60000 - ago
         huey.storage.client.hincrby(huey.storage.keys.of("minute", str(stamp)), "email|t.y|w3", 2)
-    (one,) = look(huey, rule("stalled", over_minutes=10)).firings
+    (one,) = look(now, rule("stalled", over_minutes=10)).firings
     assert one.worst == 4
-    assert look(huey, rule("stalled", target="queue:email", over_minutes=10)).firings == []
+    assert look(now, rule("stalled", target="queue:email", over_minutes=10)).firings == []
 
 
 def test_new_errors_have_a_past_of_their_own(huey: JobHuey, ends: Callable[..., None]) -> None:
     ends(failed=1)
-    found = look(huey, rule("new_errors"))
+    found = look(Now(huey), rule("new_errors"))
     assert found.breached
     assert "came back and was resolved" in found.note
     assert len(found.points) == 7 * 1440 + 1
 
 
-def test_key_figures_have_a_past_over_their_own_hours(huey: JobHuey) -> None:
+def test_key_figures_have_a_past_over_their_own_hours(now: Now) -> None:
     for ago in (30, 20, 10):
-        count(huey, ago, f3=5, c3=20)
-    found = look(huey, rule("kpi", target="kpi:failed_rate", for_minutes=0))
+        count(now, ago, f3=5, c3=20)
+    found = look(now, rule("kpi", target="kpi:failed_rate", for_minutes=0))
     assert found.points[-1][1] == pytest.approx(15 / 75)
     (one,) = found.firings
     assert one.until is None
-    assert look(huey, rule("kpi", target="kpi:delivery_rate")).points[-1][1] is None
+    assert look(now, rule("kpi", target="kpi:delivery_rate")).points[-1][1] is None
 
 
-def test_our_own_notices_are_left_out(huey: JobHuey) -> None:
-    stamp = huey.reads.now_ms() // 60000 - 5
+def test_our_own_notices_are_left_out(huey: JobHuey, now: Now) -> None:
+    stamp = now.ms // 60000 - 5
     key = huey.storage.keys.of("minute", str(stamp))
     huey.storage.client.hincrby(key, "notifications|tasks.alerts.sending.deliver_webhook|f3", 50)
-    assert look(huey, rule("failed_jobs", threshold=0)).firings == []
+    assert look(now, rule("failed_jobs", threshold=0)).firings == []
 
 
 @pytest.mark.parametrize("for_minutes", [0, 1, 3])
@@ -150,14 +161,14 @@ def test_it_decides_as_the_evaluation_does(huey: JobHuey, for_minutes: int) -> N
 
 
 def test_where_much_is_counted_minutes_reach_less_far_and_hours_take_over(
-    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+    huey: JobHuey, now: Now, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from tasks.engine.figures import measuring
     from tasks.engine.figures.chosen import Choice
 
     monkeypatch.setattr(measuring, "MOST_COUNTS", 100)
     for ago in range(200, 0, -1):
-        count(huey, ago, c3=1, n=1)
+        count(now, ago, c3=1, n=1)
     spans = huey.reads.kept(7 * 86400, [Choice()])
     steps = [span.step_s for span in spans]
     assert steps == sorted(steps, reverse=True)
