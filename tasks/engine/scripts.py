@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
+from hiredis import pack_command
 
 from tasks.engine import errors
 from tasks.engine.keys import lua_filled
@@ -190,10 +191,8 @@ class Scripts:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
-            if before:
-                connection.send_packed_command(connection.pack_commands([before, command]))
-            else:
-                connection.send_command(*command)
+            packed = [pack_command(words) for words in (before, command) if words]
+            connection.send_packed_command(packed)
         except BaseException:
             pool.release(connection)
             raise

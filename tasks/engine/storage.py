@@ -90,13 +90,15 @@ class Answer(NamedTuple):
 
 
 NOBODY: dict[int, bytes] = {}
+USUAL = (b"0", b"1", b"1", b"0", 0, ())
 
 
 def _handed(row: Sequence[Any], now_ms: int, at: float) -> Handed:
-    flat = row[8]
+    job_id, token, envelope, queue, starts, task, *more = row
+    used, allowed, run, deaths, revoked, flat = more[0] if more else USUAL
     members = {int(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)} if flat else NOBODY
-    return Handed(row[0].decode(), row[1].decode(), row[2], int(row[3]), int(row[4]), int(row[5]),
-                  int(row[6]), row[7] == 1, members, row[9].decode(), now_ms, row[10] == 1, at, row[11].decode())  # fmt: skip
+    return Handed(job_id.decode(), token.decode(), envelope, int(used), int(allowed), int(run),
+                  int(deaths), revoked >= 1, members, queue.decode(), now_ms, starts == 1, at, task.decode())  # fmt: skip
 
 
 class JobStorage(HueyStorage):

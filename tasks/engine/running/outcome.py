@@ -53,8 +53,10 @@ class Outcome:
     failure: dict[str, str] = field(default_factory=dict)
     sent: bool = False
 
-    def spec(self, offset: int) -> tuple[dict[str, Any], list[bytes]]:
+    def spec(self, offset: int) -> tuple[dict[str, Any] | list[Any], list[bytes]]:
         """Return what lib/commit takes and its blobs, the first at position `offset` + 1."""
+        if self._just_completed():
+            return self._short(offset + 1), [] if self.result is None else [self.result]
         blobs: list[bytes] = []
         if self.error is not None and not self.failure:
             self.failure = describe(self.error, self.secrets)
@@ -80,6 +82,15 @@ class Outcome:
             spec, value, callback = self.chord
             done["chord"] = {**spec, "res": blob(value), "env": blob(callback)}
         return done, blobs
+
+    def _just_completed(self) -> bool:
+        left = self.why or self.kids or self.puts or self.told or self.chord
+        return self.kind == "completed" and not (left or self.unrevoke or self.sent)
+
+    def _short(self, place: int) -> list[Any]:
+        begun = False if self.job.starts else self.begun_ms()
+        return [self.job.id, self.job.token, max(0, self.job.allowed - 1 - self.retries_left),
+                round(self.ran_s * 1000), begun, False if self.result is None else place]  # fmt: skip
 
     def _ending(self, blob: Callable[[bytes | None], int | None]) -> dict[str, Any]:
         """Return what only an attempt that did not simply complete leaves behind."""

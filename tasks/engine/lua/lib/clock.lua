@@ -2,18 +2,8 @@
 clock: what time it is, by Redis. No transition depends on a client's clock, and now never goes back.
 now_ms: 0 means the server's clock; tests pass a number.
 ]]
+--@include lib/num
 local CLOCK_MS, CLOCK_US, CLOCK -- CLOCK: CLOCK_MS as it is written
--- A whole number as text. `..` and tostring keep 14 digits, '%.0f' is slow, and '%d' alone may end
--- at 32 bits.
-local SMALL = {}
-local function num(n)
-  if n < 2147483648 then
-    local text = SMALL[n] or string.format('%d', n)
-    if n < 100 then SMALL[n] = text end
-    return text
-  end
-  return string.format('%d%06d', n / 1000000, n % 1000000)
-end
 local function clock(given)
   given = tonumber(given) or 0
   if given > 0 then

@@ -7,7 +7,8 @@ done: id, T token, to (completed, failed, cancelled, retry, release), n attempts
   err {group, class, title, place, said} of a failed attempt, over {blob of the last attempt, err} where it
   deferred: its failure when it did so too often,
   rv (its own revocation goes), hold (stays scheduled although its time has come), again (sent before,
-  and no answer was heard)
+  and no answer was heard);
+  or of one that completed and left nothing else behind, {id, T, n, ms, b, res}, false where one is not there
 ]]
 --@include lib/take
 --@include lib/insert
@@ -127,12 +128,21 @@ local function commit(done, blobs, proc)
   end
   return fired and 'fired' or 'ok'
 end
+-- A job that just completed comes as a short list.
+local function written_out(done)
+  if not done[1] then return done end
+  return {id = done[1], T = done[2], n = done[3], ms = done[4], b = done[5], res = done[6],
+    to = 'completed', outcome = 'completed'}
+end
 local function close(ask, blobs)
-  local statuses, ids = {}, {}
-  for n, done in ipairs(ask.done) do ids[n] = done.id end
+  local dones, statuses, ids = {}, {}, {}
+  for n, done in ipairs(ask.done) do
+    dones[n] = written_out(done)
+    ids[n] = dones[n].id
+  end
   if #ids == 0 then return statuses end
   read_envelopes(ids)
-  for n, done in ipairs(ask.done) do statuses[n] = commit(done, blobs, ask.proc) end
-  let_go(ask.proc, ask.done, ids)
+  for n, done in ipairs(dones) do statuses[n] = commit(done, blobs, ask.proc) end
+  let_go(ask.proc, dones, ids)
   return statuses
 end

@@ -15,9 +15,15 @@ local COUNTED, STANDING, RAN = {}, {}, {}
 local RESULTS = 0 -- kept and not read yet: so many more
 local HALF_OCTAVES = 2 / math.log(2)
 -- Log-spaced, two buckets an octave, from 0 ms to about 12 days; metrics.py has the inverse.
+local BUCKETS = {}
 local function bucket(ms)
   if ms < 1 then return '0' end
-  return num(math.min(60, math.floor(math.log(ms) * HALF_OCTAVES) + 1))
+  local found = BUCKETS[ms]
+  if not found then
+    found = num(math.min(60, math.floor(math.log(ms) * HALF_OCTAVES) + 1))
+    BUCKETS[ms] = found
+  end
+  return found
 end
 local function tally(sums, field, by) sums[field] = (sums[field] or 0) + by end
 -- The sums of a queue's task; field names are joined once, when they are written.

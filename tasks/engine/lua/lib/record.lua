@@ -22,6 +22,9 @@ local function trim(queue, state, limit)
   local key = state_key(queue, state)
   local spare = kept[1] and read_set('ZCARD', key) - tonumber(kept[1]) or 0
   local before_us = kept[2] and (CLOCK_MS - tonumber(kept[2])) * 1000 or 0
+  -- Mostly the oldest may stay: to tell many scores takes long.
+  local first = read_set('ZRANGE', key, 0, 0, 'WITHSCORES')
+  if spare <= 0 and (not first[2] or tonumber(first[2]) >= before_us) then return 0 end
   local oldest = read_set('ZRANGE', key, 0, limit - 1, 'WITHSCORES')
   for n = 1, #oldest, 2 do
     local id = oldest[n]

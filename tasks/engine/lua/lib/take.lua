@@ -37,7 +37,7 @@ end
 -- What one queue offers in this call, its options read once; nil where nothing may be taken.
 local function look(queue, most)
   local read = math.min(READ_AT_ONCE, most + 1)
-  local heads = read_set('ZRANGE', K.waiting..queue, 0, read - 1, 'WITHSCORES')
+  local heads = read_set('ZRANGE', K.waiting..queue, 0, read - 1)
   if #heads == 0 then return nil end
   local key = K.queue..queue
   local options = redis.call('HMGET', key, 'pa', 'pu', 'lc', 'cc', 'rl', 'rp', 'rt', 'rs', 'sv', 'bs',
@@ -53,9 +53,15 @@ end
 -- Those taken are out of the set by now, those passed by are still in it.
 local function read_on(lane)
   local last = lane.passed + READ_AT_ONCE - 1
-  lane.heads = read_set('ZRANGE', K.waiting..lane.queue, lane.passed, last, 'WITHSCORES')
-  lane.at = 1
+  lane.heads = read_set('ZRANGE', K.waiting..lane.queue, lane.passed, last)
+  lane.at, lane.scores = 1, nil
   lane.done = #lane.heads == 0
+end
+-- The priority of a lane's head, lowest first; read only where lanes compete, since a score costs as much
+-- to tell as a command.
+local function band_of(lane)
+  lane.scores = lane.scores or read_set('ZMSCORE', K.waiting..lane.queue, unpack(lane.heads))
+  return math.floor(lane.scores[lane.at] / 1099511627776)
 end
 -- The lane with the best head. A limited one is asked again before each job.
 local function best(lanes)
@@ -63,7 +69,7 @@ local function best(lanes)
   for _, lane in ipairs(lanes) do
     if not lane.done and not lane.heads[lane.at] then read_on(lane) end
     if not lane.done then
-      lane.band = #lanes > 1 and math.floor(lane.heads[lane.at + 1] / 1099511627776)
+      lane.band = #lanes > 1 and band_of(lane)
       if not found or lane.band < found.band
           or (lane.band == found.band and lane.served < found.served) then
         found = lane
@@ -86,7 +92,7 @@ local function head_of(lane, suspect_held)
   local job = live(id)
   local reason = job and PAUSED and paused_by(job)
   if job and not reason and not (suspect_held and (job.k or '0') ~= '0') then return id, job end
-  lane.at = lane.at + 2
+  lane.at = lane.at + 1
   if not job then
     drop(K.waiting..lane.queue, id)
   elseif reason then
@@ -125,10 +131,14 @@ local function to_active(id, job, lane, proc, starts)
   lane.served, lane.took = tonumber(us), true
   return token
 end
+-- What is not as usual comes in a list of its own: each value of an answer costs time.
 local function handed(id, job, token, starts)
-  local members = job.ch and redis.call('HGETALL', K.chord..job.ch) or {}
-  return {id, token, '', job.n or '0', job.m or '1',
-    job.rn or '1', job.k or '0', 0, members, job.q, starts and 1 or 0, job.t or ''}
+  local row = {id, token, '', job.q, starts and 1 or 0, job.t or ''}
+  if job.n or job.m or job.rn or job.k or job.ch then
+    row[7] = {job.n or '0', job.m or '1', job.rn or '1', job.k or '0', 0,
+      job.ch and redis.call('HGETALL', K.chord..job.ch) or {}}
+  end
+  return row
 end
 -- Which of those taken are revoked: asked for all at once, since hardly ever one is.
 local function mark_revoked(taken, tasks)
@@ -139,7 +149,8 @@ local function mark_revoked(taken, tasks)
   end
   if redis.call('EXISTS', unpack(names)) == 0 then return end
   for n, one in ipairs(taken) do
-    one[8] = redis.call('EXISTS', K.value..'r:'..one[1], K.value..'rt:'..tasks[n])
+    one[7] = one[7] or {'0', '1', '1', '0', 0, {}}
+    one[7][5] = redis.call('EXISTS', K.value..'r:'..one[1], K.value..'rt:'..tasks[n])
   end
 end
 local function add_envelopes(taken)
@@ -157,7 +168,7 @@ local function take_one(taken, lane, proc, plan)
   if not id then return true end
   local starts = #taken < plan.want
   if not starts and not may_hold(lane, job, plan) then return false end
-  lane.at = lane.at + 2
+  lane.at = lane.at + 1
   if (job.k or '0') ~= '0' then
     plan.suspect = true
     redis.call('HSET', K.proc..proc, 'suspect', id)
