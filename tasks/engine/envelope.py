@@ -20,6 +20,7 @@ from uuid import UUID
 from huey.registry import Message
 from huey.utils import SKIPPED, ChordConfig, Error
 
+from tasks.engine.codec import decode, encoder
 from tasks.engine.errors import NotSerializable, TooLarge
 from tasks.engine.records import MASK
 
@@ -27,11 +28,11 @@ ENVELOPE_LIMIT_BYTES = 64 * 1024
 RESULT_LIMIT_BYTES = 16 * 1024
 PLAIN = (str, int, bool, type(None))
 ARGUMENTS = ("args", "kwargs")
+FIELDS = Message._fields
 AS_IT_IS = frozenset(
     PLAIN
 )  # looked up by type: quicker than isinstance for what nearly all values are
-ENCODE = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-DECODE = json.JSONDecoder().decode
+ENCODE = encoder(ascii_only=False)
 
 
 class Cipher(Protocol):
@@ -201,7 +202,7 @@ def dumps(value: Any) -> bytes:
 def loads(data: bytes) -> Any:
     """Return the value of JSON bytes. Raises ValueError for anything else."""
     try:
-        return unpack(json.loads(data))
+        return unpack(decode(data.decode()))
     except RecursionError as exc:
         raise ValueError("nested too deep") from exc
     except (KeyError, TypeError, AttributeError) as exc:
@@ -255,9 +256,9 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
     form: dict[str, Any] = {"v": 1, "queue": queue}
     if first_delay is not None:
         form["first_delay"] = first_delay
-    for name, value in zip(message._fields, message, strict=True):
-        if value is not None:
-            form[name] = value if type(value) in AS_IT_IS or name in ARGUMENTS else pack(value)
+    for name, value in zip(FIELDS, message, strict=True):
+        if value is not None and name not in ARGUMENTS:
+            form[name] = value if type(value) in AS_IT_IS else pack(value)
     given = message.args if isinstance(message.args, tuple | list) else ()
     if given or not message.args:  # Huey lets schedule() pass something else by mistake
         positional = zip(names + ("",) * len(given), given, strict=False)
@@ -295,7 +296,7 @@ def load(data: bytes, cipher: Cipher | None = None) -> tuple[Message, str]:
     Raises: ValueError when these are not the bytes of an envelope.
     """
     try:
-        form = DECODE(data.decode())
+        form = decode(data.decode())
         if form.get("v") != 1:
             raise ValueError(f"an envelope of version {form.get('v')!r}; this worker knows 1")
         queue = form.pop("queue")

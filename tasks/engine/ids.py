@@ -5,16 +5,24 @@ from __future__ import annotations
 import os
 import re
 import time
+from functools import lru_cache
 
 ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 PAIRS = [high + low for high in ALPHABET for low in ALPHABET]  # two letters at once are quicker
+SHIFTS = range(70, -1, -10)
 FOREIGN = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 
 
 def new_id() -> str:
     """Make an id: 48 bits of milliseconds, 80 random bits, Crockford's base 32."""
-    number = (time.time_ns() // 1_000_000 << 80) | int.from_bytes(os.urandom(10))
-    return "".join([PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
+    first = _first(time.time_ns() // 1_000_000)
+    number = int.from_bytes(os.urandom(10))
+    return first + "".join([PAIRS[number >> shift & 1023] for shift in SHIFTS])
+
+
+@lru_cache(maxsize=8)
+def _first(ms: int) -> str:
+    return "".join([PAIRS[ms >> shift & 1023] for shift in range(40, -1, -10)])
 
 
 def is_id(text: str) -> bool:

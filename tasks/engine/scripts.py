@@ -191,7 +191,7 @@ class Scripts:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
-            packed = [pack_command(words) for words in (before, command) if words]
+            packed = [pack_command(tuple(words)) for words in (before, command) if words]
             connection.send_packed_command(packed)
         except BaseException:
             pool.release(connection)

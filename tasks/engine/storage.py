@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks.engine.adding import ENCODE, Added, Adding, Row
 from tasks.engine.errors import EngineError, Unreachable
-from tasks.engine.huey_storage import CHUNK, HueyStorage
+from tasks.engine.huey_storage import HueyStorage
 from tasks.engine.keys import Keys
 from tasks.engine.pool import Pool
 from tasks.engine.scripts import Begun, Scripts
@@ -21,8 +21,6 @@ from tasks.engine.scripts import Begun, Scripts
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 3.0
 BLOCK_S = 2.0  # under the socket timeout: a longer blocking pop never returns from redis-py 8
-ENCODE = json.JSONEncoder(separators=(",", ":")).encode
-PLAIN = frozenset({"id", "q", "t", "p", "m", "rq", "by"})  # what lua/add_plain stores
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 
@@ -149,46 +147,26 @@ class JobStorage(HueyStorage):
 
     # Adding
 
-    def add(self, rows: Sequence[tuple[dict[str, Any], bytes]]) -> list[tuple[str, str]]:
-        """Store jobs, each (spec, envelope); safe to repeat, so a lost reply is asked for again.
+    def add(self, rows: Iterable[Row], answers: list[Added] | None = None) -> list[Added]:
+        """Store jobs; see `Adding.add`."""
+        return Adding(self.scripts).add(rows, answers)
 
-        Returns: (status, id) for each; see lua/lib/insert.lua. Raises: Unreachable.
-        """
-        request = os.urandom(5).hex()  # told from another call for the same id; kept with the job
-        for spec, _ in rows:
-            spec.setdefault("rq", request)
-        if len(rows) == 1 and self._add_plain(*rows[0]):
-            return [("new", rows[0][0]["id"])]
-        answers: list[tuple[str, str]] = []
-        for start in range(0, len(rows), CHUNK):
-            chunk = rows[start : start + CHUNK]
-            specs = ENCODE([spec for spec, _ in chunk])
-            reply = self.repeat("add", 0, specs, *(envelope for _, envelope in chunk))
-            answers += [(status.decode(), job_id.decode()) for status, job_id in reply]
-        return answers
-
-    def _add_plain(self, spec: Mapping[str, Any], envelope: bytes) -> bool:
-        """Store one job of the usual kind by the short way; tell whether it could be."""
-        if not spec.keys() <= PLAIN:
-            return False
-        figures = [spec[name] for name in ("id", "q", "t", "p", "m", "rq")]
-        return bool(self.repeat("add_plain", 0, *figures, spec.get("by", ""), envelope))
+    def add_one(self, row: Row) -> Added:
+        """Store one job; see `Adding.add`."""
+        return Adding(self.scripts).add_one(row)
 
     def repeat(self, script: str, *args: Any) -> Any:
         """Run a script, once more when its reply was lost."""
-        try:
-            return self.scripts.run(script, *args)
-        except Unreachable:
-            return self.scripts.run(script, *args)
+        return Adding(self.scripts).repeat(script, *args)
 
     # Fetching and finishing
 
-    def finish_and_fetch(self, done: Sequence[Mapping[str, Any]], blobs: Sequence[bytes],
+    def finish_and_fetch(self, done: Sequence[Mapping[str, Any] | Sequence[Any]], blobs: Sequence[bytes],
                          plan: Mapping[str, Any] | None, lent: Sequence[str] = ()) -> Answer:  # fmt: skip
         """Close what was finished and take jobs, in one round trip; `words` says what is given."""
         return self.answer(self.ask(self.words(done, plan, lent), blobs))
 
-    def words(self, done: Sequence[Mapping[str, Any]], plan: Mapping[str, Any] | None,
+    def words(self, done: Sequence[Mapping[str, Any] | Sequence[Any]], plan: Mapping[str, Any] | None,
               lent: Sequence[str] = ()) -> Words:  # fmt: skip
         """Write what was finished and the wish for jobs, for `ask` to send.
 

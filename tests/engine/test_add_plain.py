@@ -1,4 +1,4 @@
-"""A single job of the usual kind is stored by the short way; it must leave what the long one leaves."""
+"""Jobs of the usual kind are stored by the short way; it must leave what the long one leaves."""
 
 from __future__ import annotations
 
@@ -7,37 +7,46 @@ from typing import Any
 
 import keyspace
 import pytest
-from driving import run_all, state_of
+from driving import counts, run_all, state_of
 
-from tasks.engine import JobHuey, State
+from tasks.engine import JobHuey, NotSerializable, State
+from tasks.engine.adding import PLAIN
+from tasks.engine.errors import Unreachable
 from tasks.engine.ids import new_id
-from tasks.engine.storage import PLAIN
 
 NOW_MS = 1_900_000_000_000
 SPEC = {"id": "one", "q": "email", "t": "shop.send", "p": 0, "m": 1, "rq": "r"}
 
 
-def stored(huey: JobHuey, monkeypatch: pytest.MonkeyPatch, specs: list[dict[str, Any]]) -> Any:
-    """Add jobs at a fixed time, one call each. Returns: the whole keyspace."""
-    real = huey.storage.scripts.run
+def stored(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch, calls: list[list[dict[str, Any]]]
+) -> Any:
+    """Add jobs at a fixed time, those of a call together. Returns: the whole keyspace."""
+    real = huey.storage.scripts.begin
     monkeypatch.setattr(
-        huey.storage.scripts, "run", lambda name, _, *args: real(name, NOW_MS, *args)
+        huey.storage.scripts, "begin", lambda name, _, *args: real(name, NOW_MS, *args)
     )
-    for spec in specs:
-        assert huey.storage.add([(dict(spec), b"{}")]) == [("new", spec["id"])]
+    for specs in calls:
+        rows = [(dict(spec), b"{}") for spec in specs]
+        assert huey.storage.add(rows) == [("new", spec["id"]) for spec in specs]
     return keyspace.read(huey)
 
 
+@pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize(
     "more", [{}, {"p": 7}, {"p": -100, "m": 5}, {"m": 3, "by": "parent"}], ids=str
 )
 def test_both_ways_leave_the_same_keys(
-    make_huey: Callable[..., JobHuey], monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
-) -> None:
+    make_huey: Callable[..., JobHuey], monkeypatch: pytest.MonkeyPatch, more: dict[str, Any],
+    together: bool,
+) -> None:  # fmt: skip
     specs = [SPEC | more | {"id": job_id} for job_id in ("one", "two", "three")]
-    short = stored(make_huey(), monkeypatch, specs)
-    monkeypatch.setattr("tasks.engine.storage.PLAIN", frozenset())
-    long = stored(make_huey(), monkeypatch, specs)
+    calls = [specs] if together else [[spec] for spec in specs]
+    ways: list[str] = []
+    short = stored(_noting(make_huey(), ways), monkeypatch, calls)
+    monkeypatch.setattr("tasks.engine.adding.PLAIN", frozenset())
+    long = stored(_noting(make_huey(), ways), monkeypatch, calls)
+    assert ways == ["add_plain"] * len(calls) + ["add"] * len(calls)
     assert short.kinds == long.kinds
     assert {key for key, ttl in short.ttl.items() if ttl > 0} == {
         key for key, ttl in long.ttl.items() if ttl > 0
@@ -45,22 +54,44 @@ def test_both_ways_leave_the_same_keys(
     assert set(short.all("job")) == {"one", "two", "three"}
 
 
+def _noting(huey: JobHuey, ways: list[str]) -> JobHuey:
+    """Let a Huey note which scripts it begins."""
+    real = huey.storage.scripts.begin
+
+    def begin(name: str, *args: Any) -> Any:
+        ways.append(name)
+        return real(name, *args)
+
+    huey.storage.scripts.begin = begin  # type: ignore[method-assign]
+    return huey
+
+
+UNLIKE: dict[str, list[dict[str, Any]]] = {
+    "tasks": [{"t": "shop.other"}, {}],
+    "queues": [{}, {"q": "default"}],
+    "parents": [{"by": "parent"}, {}],
+    "an id twice": [{"id": "one"}, {"id": "one"}],
+    "one unusual": [{}, {"tg": "late"}],
+}
+
+
+@pytest.mark.parametrize("why", UNLIKE)
+def test_jobs_that_are_not_alike_go_the_long_way_together(huey: JobHuey, why: str) -> None:
+    ways: list[str] = []
+    rows = [(SPEC | {"id": new_id()} | more, b"{}") for more in UNLIKE[why]]
+    answers = _noting(huey, ways).storage.add(rows)
+    assert ways == ["add"]
+    assert [status for status, _ in answers] == ["new", "same" if why == "an id twice" else "new"]
+
+
 @pytest.mark.parametrize("field", ["due", "u", "ix", "tg", "mk", "bt", "hold", "delay"])
 def test_what_is_unusual_takes_the_long_way(huey: JobHuey, field: str) -> None:
     assert field not in PLAIN
-    huey.storage.scripts.run = _refusing(huey, "add_plain")  # type: ignore[method-assign]
     value = {"due": NOW_MS * 2, "mk": 1, "hold": 1, "delay": 5}.get(field, "x")
-    assert huey.storage.add([(SPEC | {"id": new_id(), field: value}, b"{}")])[0][0] == "new"
-
-
-def _refusing(huey: JobHuey, script: str) -> Callable[..., Any]:
-    real = huey.storage.scripts.run
-
-    def run(name: str, *args: Any) -> Any:
-        assert name != script
-        return real(name, *args)
-
-    return run
+    ways: list[str] = []
+    rows = [(SPEC | {"id": new_id(), field: value}, b"{}")]
+    assert _noting(huey, ways).storage.add(rows)[0][0] == "new"
+    assert ways == ["add"]
 
 
 def test_an_id_that_is_known_takes_the_long_way(huey: JobHuey) -> None:
@@ -76,3 +107,55 @@ def test_an_id_that_is_known_takes_the_long_way(huey: JobHuey) -> None:
     assert state_of(huey, first.id) is State.WAITING
     assert huey.reads.job("again").run == 2
     assert keyspace.faults(keyspace.read(huey)) == []
+
+
+def test_one_known_id_among_many_takes_them_all_the_long_way(huey: JobHuey) -> None:
+    ids = ["one", new_id(), new_id()]
+    assert huey.storage.add([(dict(SPEC), b"{}")]) == [("new", "one")]
+    rows = [(SPEC | {"id": job_id}, b"{}") for job_id in ids]
+    assert huey.storage.add(rows) == [("same", "one"), ("new", ids[1]), ("new", ids[2])]
+
+
+@pytest.mark.parametrize("many", [1, 200, 201, 450])
+def test_many_are_queued_in_the_order_given(huey: JobHuey, many: int) -> None:
+    ran: list[int] = []
+    task = huey.task(name="noted")(ran.append)
+    results = huey.enqueue_many([task.s(n) for n in range(many)])
+    assert run_all(huey) == [result.id for result in results]
+    assert ran == list(range(many))
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_chunk_whose_answer_is_lost_is_asked_for_again(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    task = huey.task(name="plain")(lambda n: None)
+    end, ended = huey.storage.scripts.end, list[str]()
+
+    def heard(begun: Any) -> Any:
+        answer = end(begun)
+        ended.append(begun.name)
+        if len(ended) == lost + 1:
+            raise Unreachable("the answer is lost")
+        return answer
+
+    monkeypatch.setattr(huey.storage.scripts, "end", heard)
+    huey.enqueue_many([task.s(n) for n in range(500)])
+    assert counts(huey) == {State.WAITING: 500}
+    assert len(run_all(huey)) == 500
+
+
+@pytest.mark.parametrize(("at", "queued"), [(0, 0), (199, 0), (200, 200), (450, 400)])
+def test_a_task_that_cannot_be_written_stops_there_and_says_what_is_queued(
+    huey: JobHuey, at: int, queued: int
+) -> None:
+    task = huey.task(name="plain")(lambda n: None)
+    tasks = [task.s(n) for n in range(500)]
+    tasks[at].args = (object(),)
+    said = f"the {queued} tasks before it are queued" if queued else "has no JSON form$"
+    with pytest.raises(NotSerializable, match=said):
+        huey.enqueue_many(tasks)
+    assert counts(huey) == ({State.WAITING: queued} if queued else {})
+    tasks[at].args = (at,)
+    huey.enqueue_many(tasks)
+    assert counts(huey) == {State.WAITING: 500}

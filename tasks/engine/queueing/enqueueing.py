@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from huey import signals as S  # noqa: N812 - as in Huey
@@ -13,7 +13,7 @@ from huey.api import Result, ResultGroup, Task, chord, group
 
 from tasks.engine import envelope as env
 from tasks.engine.current import RUNNING
-from tasks.engine.errors import EngineError, Unreachable
+from tasks.engine.errors import EngineError, NotSerializable, Unreachable
 from tasks.engine.huey_storage import due_ms
 from tasks.engine.ids import FOREIGN
 from tasks.engine.keys import digest
@@ -50,7 +50,8 @@ class Enqueueing(Registering):
         kind: Any = type(task)
         spec = {
             "id": task.id, "q": self.queue_of(task), "t": self._registry.task_to_string(kind),
-            "p": max(-100, min(100, int(task.priority or 0))), "m": 1 + max(0, task.retries or 0),
+            "p": max(-100, min(100, int(task.priority))) if task.priority else 0,
+            "m": 1 + max(0, task.retries) if task.retries else 1,
         }  # fmt: skip
         if not FOREIGN.match(str(task.id)):
             raise EngineError(f"the id {task.id!r} is refused: 1 to 64 of letters, digits and _.:-")
@@ -104,7 +105,7 @@ class Enqueueing(Registering):
     def _add(self, task: Task) -> None:
         spec, data = self._row_of(task)
         try:
-            status, job_id = self.storage.add([(spec, data)])[0]
+            status, job_id = self.storage.add_one((spec, data))
         except Unreachable:
             if not (self.spill and self.spill(task.id, data, self.due_of(task))):
                 raise
@@ -129,15 +130,26 @@ class Enqueueing(Registering):
         self._emit(S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED, task)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[Result]:
-        """Queue many jobs in few calls. Raises as `enqueue`; on Unreachable some may be queued."""
+        """Queue many jobs in few calls, 200 to each.
+
+        Raises as `enqueue`; some may be queued then. The same tasks queued again add nothing twice.
+        """
         if self._immediate:
             return [self.enqueue(task) for task in tasks]
-        return self._add_rows(tasks, [self._row_of(task) for task in tasks])
+        return self._add_rows(tasks, map(self._row_of, tasks))
 
-    def _add_rows(self, tasks: Sequence[Task], rows: Sequence[tuple[dict[str, Any], bytes]]) -> list[Result]:  # fmt: skip
-        """Queue jobs of which `_row_of` is known, 200 to a script."""
-        for task, (status, job_id) in zip(tasks, self.storage.add(rows), strict=True):
-            self._added(task, status, job_id)
+    def _add_rows(self, tasks: Sequence[Task], rows: Iterable[tuple[dict[str, Any], bytes]]) -> list[Result]:  # fmt: skip
+        """Queue jobs of which `_row_of` is told while Redis stores those before."""
+        answers: list[tuple[str, str]] = []
+        try:
+            self.storage.add(rows, answers)
+        except NotSerializable as exc:
+            if not answers:
+                raise
+            raise type(exc)(f"{exc}; {_before(len(answers))}") from exc
+        finally:
+            for task, (status, job_id) in zip(tasks, answers, strict=False):
+                self._added(task, status, job_id)
         return [Result(self, task) for task in tasks]
 
     def push(self, rows: Sequence[tuple[str, bytes, dt.datetime | None]]) -> list[Answered]:
@@ -171,3 +183,10 @@ class Enqueueing(Registering):
             [({**spec, "due": due_ms(due) if due else 0, "hold": 1}, self.serialize_task(task))]
         )
         self._emit(S.SIGNAL_SCHEDULED, task)
+
+
+def _before(many: int) -> str:
+    return (
+        f"the {many} tasks before it are queued, the rest is not: queue all of them again once it is"
+        " mended, none is added twice"
+    )

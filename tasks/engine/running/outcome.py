@@ -13,6 +13,7 @@ from tasks.engine.running.failures import describe
 from tasks.engine.storage import Handed
 from tasks.engine.wording import one_line
 
+Done = dict[str, Any] | list[Any]
 GROUP_ONLY = ("title", "said", "place")
 
 
@@ -53,10 +54,13 @@ class Outcome:
     failure: dict[str, str] = field(default_factory=dict)
     sent: bool = False
 
-    def spec(self, offset: int) -> tuple[dict[str, Any] | list[Any], list[bytes]]:
+    def spec(self, offset: int) -> tuple[Done, list[bytes]]:
         """Return what lib/commit takes and its blobs, the first at position `offset` + 1."""
         if self._just_completed():
             return self._short(offset + 1), [] if self.result is None else [self.result]
+        return self._whole(offset)
+
+    def _whole(self, offset: int) -> tuple[dict[str, Any], list[bytes]]:
         blobs: list[bytes] = []
         if self.error is not None and not self.failure:
             self.failure = describe(self.error, self.secrets)
@@ -85,7 +89,7 @@ class Outcome:
 
     def _just_completed(self) -> bool:
         left = self.why or self.kids or self.puts or self.told or self.chord
-        return self.kind == "completed" and not (left or self.unrevoke or self.sent)
+        return self.kind == "completed" and self.unrevoke and not (left or self.sent)
 
     def _short(self, place: int) -> list[Any]:
         begun = False if self.job.starts else self.begun_ms()

@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.leases import Lease
-from tasks.engine.running.outcome import Outcome
+from tasks.engine.running.outcome import Done, Outcome
 from tasks.engine.scripts import Begun
 from tasks.engine.storage import Answer, JobStorage
 
@@ -93,7 +93,7 @@ class Talk:
 
     def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
               after: Call | None = None) -> Call:  # fmt: skip
-        done: list[dict[str, Any]] = []
+        done: list[Done] = []
         blobs: list[bytes] = []
         for outcome in finished:
             spec, more = outcome.spec(len(blobs))

@@ -44,6 +44,14 @@ class Adding(World):
     def add_many(self, delays: list[int]) -> None:
         self._add([self._row("default", 0, self.clock.ms + delay) for delay in delays])
 
+    @rule(many=st.integers(2, 5), priority=st.sampled_from([0, 5]), lost=st.booleans())
+    def add_alike(self, many: int, priority: int, lost: bool) -> None:
+        """Many of a kind go the short way together."""
+        rows = [self._row("default", priority) for _ in range(many)]
+        for row in rows:
+            row[0]["rq"] = rows[0][0]["rq"]
+        self._add(rows, lost)
+
     @precondition(lambda self: self.model.jobs)
     @rule(n=some)
     def add_again(self, n: int) -> None:

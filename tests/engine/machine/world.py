@@ -134,7 +134,9 @@ class World(RuleBasedStateMachine):
         task = self.keyed(key) if key >= 0 else self.call()
         task.queue, task.priority, task.retries = queue, priority, 2
         spec, data = self.huey._row_of(task)
-        spec.update(due=due, rq=new_id())
+        spec["rq"] = new_id()
+        if due:
+            spec["due"] = due
         return spec, data
 
     def _keep(self, queue: str, many: int) -> None:

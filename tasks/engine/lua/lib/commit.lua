@@ -132,7 +132,7 @@ end
 local function written_out(done)
   if not done[1] then return done end
   return {id = done[1], T = done[2], n = done[3], ms = done[4], b = done[5], res = done[6],
-    to = 'completed', outcome = 'completed'}
+    to = 'completed', outcome = 'completed', rv = true}
 end
 local function close(ask, blobs)
   local dones, statuses, ids = {}, {}, {}

@@ -42,7 +42,7 @@ end
 -- Each figure costs time whenever the job is read: what is as usual (lib/move) is left out.
 local OPTIONAL = {'u', 'ix', 'by', 'tg', 'bt', 'ch', 'pt'}
 local function first_figures(spec, run)
-  local job = {t = spec.t, q = spec.q, c = CLOCK, rq = spec.rq or ''}
+  local job = {t = spec.t, q = spec.q, c = CLOCK, rq = spec.rq or '', s = nil, ra = nil, sc = nil, m = nil}
   if spec.p and spec.p ~= 0 then job.p = num(spec.p) end
   if spec.m and spec.m ~= 1 then job.m = num(spec.m) end
   if run ~= 1 then job.rn = num(run) end

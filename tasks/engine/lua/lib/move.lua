@@ -17,7 +17,9 @@ local RESTS = {scheduled = true, retrying = true, failed = true, cancelled = tru
 local function live(id)
   local flat = redis.call('HGETALL', K.job..id)
   if #flat == 0 then return nil end
-  local job = {}
+  -- Room for what nearly every job has, at once: a table that grows costs as much as two commands.
+  local job = {t = nil, q = nil, c = nil, rq = nil, s = nil, ra = nil, sc = nil, T = nil, o = nil, h = nil,
+    m = nil}
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
   return job
 end

@@ -1,0 +1,112 @@
+"""How jobs reach Redis: in chunks, of which one is made ready while Redis stores the one before."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from tasks.engine.codec import encoder
+from tasks.engine.errors import Unreachable
+from tasks.engine.scripts import Begun, Scripts
+
+CHUNK = 200
+KIND = ("q", "t", "p", "m", "rq")
+_kind = itemgetter(*KIND)
+PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_plain stores
+ENCODE = encoder(ascii_only=True)
+
+Row = tuple[dict[str, Any], bytes]
+Added = tuple[str, str]  # (status, id); see lua/lib/insert.lua
+
+
+class Sent(NamedTuple):
+    """A chunk that Redis has, or may have, and whose answer is still to be heard."""
+
+    rows: Sequence[Row]
+    begun: Begun
+
+
+class Adding:
+    """Stores jobs by lua/add_plain where all of a chunk are of the usual kind, else by lua/add."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self.scripts = scripts
+
+    def add(self, rows: Iterable[Row], answers: list[Added] | None = None) -> list[Added]:
+        """Store jobs, each (spec, envelope); safe to repeat, so a lost reply is asked for again.
+
+        Where making a row raises no further chunk is sent; `answers` then has those that are stored.
+        Returns: (status, id) for each, in order. Raises: Unreachable.
+        """
+        request = os.urandom(5).hex()  # told from another call for the same id; kept with the job
+        found = [] if answers is None else answers
+        sent: deque[Sent] = deque()
+        try:
+            for chunk in _chunks(rows):
+                sent.append(self._send(chunk, request))
+                if len(sent) > 1:
+                    found += self._hear(sent.popleft())
+        finally:
+            while sent:
+                found += self._hear(sent.popleft())
+        return found
+
+    def add_one(self, row: Row) -> Added:
+        """Store one job, as `add` does. Raises: Unreachable."""
+        return self._hear(self._send([row], os.urandom(5).hex()))[0]
+
+    def _send(self, chunk: Sequence[Row], request: str) -> Sent:
+        for spec, _ in chunk:
+            spec.setdefault("rq", request)
+        return Sent(chunk, self._begin(chunk))
+
+    def _begin(self, chunk: Sequence[Row]) -> Begun:
+        if _is_plain(chunk):
+            first = chunk[0][0]
+            pairs = [part for spec, envelope in chunk for part in (spec["id"], envelope)]
+            return self.scripts.begin("add_plain", 0, *_kind(first), first.get("by", ""), *pairs)
+        return self.scripts.begin("add", 0, *_words(chunk))
+
+    def _hear(self, sent: Sent) -> list[Added]:
+        """Return what became of a chunk, asked for once more where the reply was lost."""
+        try:
+            reply = self.scripts.end(sent.begun)
+        except Unreachable:
+            reply = self.scripts.run(sent.begun.name, *sent.begun.args)
+        if sent.begun.name == "add_plain":
+            if reply:
+                return [("new", spec["id"]) for spec, _ in sent.rows]
+            reply = self.repeat("add", 0, *_words(sent.rows))
+        return [(status.decode(), job_id.decode()) for status, job_id in reply]
+
+    def repeat(self, script: str, *args: Any) -> Any:
+        """Run a script, once more when its reply was lost."""
+        try:
+            return self.scripts.run(script, *args)
+        except Unreachable:
+            return self.scripts.run(script, *args)
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    rest = iter(rows)
+    while chunk := list(islice(rest, CHUNK)):
+        yield chunk
+
+
+def _is_plain(rows: Sequence[Row]) -> bool:
+    """Tell whether all are of the usual kind, the same one, and no id comes twice."""
+    if len(rows) == 1:
+        return rows[0][0].keys() <= PLAIN
+    specs = [spec for spec, _ in rows]
+    if not all(spec.keys() <= PLAIN for spec in specs):
+        return False
+    alike = len(set(map(_kind, specs))) == 1 and len({spec.get("by") for spec in specs}) == 1
+    return alike and len({spec["id"] for spec in specs}) == len(specs)
+
+
+def _words(rows: Sequence[Row]) -> list[Any]:
+    return [ENCODE([spec for spec, _ in rows]), *(envelope for _, envelope in rows)]
