@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from dashboard import formats
 from tasks.engine.instance import Minute, Tick
@@ -124,8 +125,12 @@ def _times(at: Sequence[datetime], left: float, step: float, y: float) -> list[L
 
 def bars(minutes: Sequence[Minute], many: int = 30) -> Chart:
     """Return the last half hour as small bars, failed on top: one path a kind, for hundreds of rows."""
+    return _bars(tuple((m.completed, m.failed) for m in minutes[-many:]), many)
+
+
+@lru_cache(maxsize=2048)
+def _bars(shown: tuple[tuple[int, int], ...], many: int) -> Chart:
     height = 24.0
-    shown = [(m.completed, m.failed) for m in minutes[-many:]]
     top = max([completed + failed for completed, failed in shown] or [1]) or 1
     room, step = height - 2, BAR + GAP
     done_bars, failed_bars = [], []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
@@ -120,3 +121,11 @@ def test_a_kpi_is_a_figure_and_a_unit(
 ) -> None:
     kpi = SimpleNamespace(value=value, unit=unit)
     assert (formats.figure(kpi), formats.unit(kpi)) == shown
+
+
+@pytest.mark.parametrize(
+    "name", ["email", "a b", "50%&more", "über/grün?x=1#y", "tasks.emails.deliver"]
+)
+def test_a_quoted_name_is_one_part_of_an_address(name: str) -> None:
+    assert unquote(formats.quoted(name)) == name
+    assert urlsplit(f"/queues/{formats.quoted(name)}").path.count("/") == 2
