@@ -128,7 +128,8 @@ def _answer_marks(delivery: Delivery) -> None:
             _end(db, delivery.email_id, "sent", "recovered", sent_at=utcnow(), **_of(reply))
         raise Skip("accepted before the crash; nothing is sent twice")
     with reading() as db:
-        doubt = models.in_doubt(db, delivery.email_id, marks.get("dot"))
+        mail = models.get(db, delivery.email_id)
+        doubt = mail is not None and models.in_doubt(db, mail, marks.get("dot"))
     if doubt:
         _uncertain(delivery, "its worker died after the final dot")
 

@@ -257,14 +257,15 @@ def delivered_by_time(db: Session, since: datetime, step_s: int) -> dict[int, tu
     return {int(n): (ended, int(done)) for n, ended, done in db.execute(query.group_by(step))}
 
 
-def in_doubt(db: Session, email_id: int, marked: str | None) -> bool:
+def in_doubt(db: Session, mail: EmailMessage, marked: str | None) -> bool:
     """Tell whether an attempt sent the final dot, and neither its reply nor a decision was noted.
 
     `marked` is the id of the last attempt that set its job's mark; with Redis away its row has it.
+    An older version marked the attempt's number, or "answered".
     """
-    tries = attempts(db, email_id)
-    known = {str(one.id) for one in tries if one.outcome} | {"answered"}  # a mark of before
-    if marked is not None and marked not in known:
+    tries = attempts(db, mail.id)
+    noted = {str(one.id): one.outcome for one in tries} | {"answered": "yes"}
+    if marked is not None and not noted.get(marked, mail.possible_duplicate):
         return True
     return bool(tries) and (tries[-1].phase, tries[-1].outcome) == ("dot", "")
 

@@ -79,6 +79,21 @@ def test_a_mail_that_was_held_while_redis_was_away_goes_when_it_is_released(
     assert (post.mail(queued).state, len(smtp.accepted)) == ("sent", 1)
 
 
+@pytest.mark.parametrize(("mark", "state"), [("1", "held"), ("answered", "sent")])
+def test_a_mark_of_an_older_version_is_understood(
+    post: Post, smtp: ScriptedServer, mark: str, state: str
+) -> None:
+    queued = post.send("payment_reminder")
+    key = post.huey.storage.keys.of("marks", queued.job_id)
+    post.huey.storage.client.hset(key, mapping={"dot": mark})
+    run_all(post.huey)
+    assert post.mail(queued).state == state
+    if state == "held":
+        assert emails.release(queued.email_id, by="ada").done
+        run_all(post.huey)
+        assert post.mail(queued).state == "sent"
+
+
 def test_a_crash_before_a_doubt_was_decided_leaves_the_doubt(
     post: Post, smtp: ScriptedServer
 ) -> None:
