@@ -101,19 +101,26 @@ def test_an_answer_that_is_lost_loses_no_outcome_and_no_job(
     assert {slot.reads.job(job_id).attempts_made for job_id in ids} == {1}
 
 
+@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("waiting", [True, False])
 def test_a_slot_that_takes_longer_than_known_leaves_the_rest_to_another(
-    held_long: None, slot: JobHuey
+    held_long: None, slot: JobHuey, ahead: bool, waiting: bool
 ) -> None:
     """Others are left asleep beside jobs of microseconds; this one hangs."""
+    slot.dispatch.ahead = ahead
+    slot.dispatch._alone = True  # as after a job
     hangs, ended = threading.Event(), threading.Event()
     slow = slot.task(name="slow")(lambda: hangs.wait(30))
     keep_pace(slot)
     slot.dispatch.pace._quick[slot._registry.task_to_string(slow.task_class)] = 16
     slots = [threading.Thread(target=listen, args=(slot, ended)) for _ in range(2)]
+    jobs = [] if not waiting else [slow().id, *add(slot, 5)]
     for one in slots:
         one.start()
-    wait_until(lambda: slot.dispatch._idle == 2, what="both slots wait")
-    first, rest = slow().id, add(slot, 5)
+    if not waiting:
+        wait_until(lambda: slot.dispatch._idle == 2, what="both slots wait")
+        jobs = [slow().id, *add(slot, 5)]
+    first, *rest = jobs
     wait_until(lambda: states(slot, rest) == [State.COMPLETED] * 5, what="the rest ran")
     assert state_of(slot, first) is State.ACTIVE
     hangs.set()

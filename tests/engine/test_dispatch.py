@@ -283,8 +283,9 @@ def test_who_ended_a_job_while_another_asked_is_woken_when_the_answer_is_there(
 ) -> None:
     """A third one listens, so the one that asked calls nobody; and the runner looks later."""
     ended = threading.Event()
-    monkeypatch.setattr(slot.dispatch.talk, "listen", lambda *_: ended.wait(60) and _away())
+    monkeypatch.setattr(slot.dispatch.talk, "listen", lambda *_: (ended.wait(60), _away()))
     slot.dispatch.ahead = False
+    monkeypatch.setattr(slot.dispatch.pace, "alone", lambda _task: False)
     mine, others = add(slot, 2)
     first, second = slot.dequeue(), slot.dequeue()
     listener = threading.Thread(target=listen, args=(slot, ended))

@@ -107,7 +107,7 @@ class Dispatch:
             self._finished.append(outcome)
             if outcome.task:
                 self.pace.note(outcome.task, outcome.ran_s)
-                self._alone = self.ahead and self.pace.alone(outcome.task)
+                self._alone = self.pace.alone(outcome.task)
 
     def flush(self) -> None:
         """Commit what is finished, taking no job. Raises Unreachable; then all of it is kept."""
@@ -168,13 +168,16 @@ class Dispatch:
     def _plan(self, want: int) -> Any:
         if self._is_ending():
             return None
-        return self.pace.plan(1 if self._alone else want, ahead=self.ahead)
+        return self.pace.plan(1 if self._alone and self.ahead else want, ahead=self.ahead)
 
     def _take_in(self, jobs: Sequence[Handed]) -> None:
-        """Keep what came, and wake a slot for each job that starts at once but the caller's own."""
+        """Keep what came, and wake a slot for each job that starts at once but the caller's own.
+
+        Those of microseconds the caller runs itself one after another, see `_leave_to_another`.
+        """
         self._ready.extend(jobs)
         others = sum(job.starts for job in jobs) - 1
-        if others > 0:
+        if others > 0 and not self._alone:
             self._turn.notify(others)
         if self._is_ending():
             self._release(self._ready)
@@ -206,7 +209,7 @@ class Dispatch:
 
     def _leave_to_another(self, job: Handed) -> None:
         """Wake another slot for what is left here, at once or where this job takes longer than known."""
-        if self.ahead and self.pace.alone(job.task) and not self._resting:
+        if self.pace.alone(job.task) and not self._resting:
             self._owed = True
         else:
             self._turn.notify()
