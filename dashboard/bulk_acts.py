@@ -42,7 +42,7 @@ def _start(ask: Ask, kind: str, **more: Any) -> Result:
         reason=str(params.get("reason", "")), plan=Plan(**(params.get("plan") or {})),
         older_than_s=params.get("older_than_s"), **(params.get("given") or {}),
     )  # fmt: skip
-    return Result(message=f"Started on {operation.matched} jobs", operation=operation)
+    return Result(message=f"Started on {number(operation.matched)} jobs", operation=operation)
 
 
 def _empty(ask: Ask) -> Result:
