@@ -32,6 +32,7 @@ FIELDS = Message._fields
 AS_IT_IS = frozenset(
     PLAIN
 )  # looked up by type: quicker than isinstance for what nearly all values are
+NOTHING: tuple[Any, ...] = ({}, [])
 ENCODE = encoder(ascii_only=False)
 
 
@@ -303,7 +304,7 @@ def load(data: bytes, cipher: Cipher | None = None) -> tuple[Message, str]:
         form.pop("first_delay", None)
         del form["v"]
         for name, value in form.items():
-            if type(value) not in AS_IT_IS:
+            if type(value) not in AS_IT_IS and value not in NOTHING:
                 form[name] = _opened(value, cipher)
         if isinstance(form["args"], list):
             form["args"] = tuple(form["args"])
@@ -326,7 +327,7 @@ def _opened(value: Any, cipher: Cipher | None) -> Any:
     if isinstance(value, dict) and "$" not in value:
         return {key: _opened(item, cipher) for key, item in value.items()}
     if isinstance(value, list):
-        return [_opened(item, cipher) for item in value]
+        return [item if type(item) in AS_IT_IS else _opened(item, cipher) for item in value]
     return unpack(value)
 
 

@@ -107,23 +107,23 @@ class Attempts(Slots):
         if outcome.to in ("completed", "cancelled", "failed"):
             outcome.retries_left = outcome.job.allowed - 2 - outcome.job.used
 
-    @contextlib.contextmanager
-    def _timeout_context(self, task: Task) -> Iterator[None]:
+    def _timeout_context(self, task: Task) -> contextlib.AbstractContextManager[None]:
         """Wrap exactly the task's body: what it raises to say what is to come is mapped here."""
         outcome = RUNNING_OUTCOME.get()
         if outcome is None:
-            with super()._timeout_context(task), self._said_directly(task):
-                yield
-            return
-        outcome.in_body = True
-        try:
-            with super()._timeout_context(task):
-                yield
-        except BaseException as exc:
-            outcome.error = exc
-            self._said(outcome, task, exc)
-        finally:
-            outcome.in_body = False
+            return self._directly(task)
+        body = Body(self, outcome, task)
+        return self._timed(body, task) if task.timeout else body
+
+    @contextlib.contextmanager
+    def _directly(self, task: Task) -> Iterator[None]:
+        with super()._timeout_context(task), self._said_directly(task):
+            yield
+
+    @contextlib.contextmanager
+    def _timed(self, body: Body, task: Task) -> Iterator[None]:
+        with body, super()._timeout_context(task):
+            yield
 
     @contextlib.contextmanager
     def _said_directly(self, task: Task) -> Iterator[None]:
@@ -285,3 +285,25 @@ class Attempts(Slots):
             found = {"error": describe(exception)["message"], "retries": task.retries,
                      "traceback": "", "task_id": task.id}  # fmt: skip
         return {n: hide(v, secrets) if isinstance(v, str) else v for n, v in found.items()}
+
+
+class Body:
+    """The time in which a task's body runs; a class, since a generator takes longer than most of a run."""
+
+    __slots__ = ("huey", "outcome", "task")
+
+    def __init__(self, huey: Attempts, outcome: Outcome, task: Task) -> None:
+        self.huey, self.outcome, self.task = huey, outcome, task
+
+    def __enter__(self) -> None:
+        self.outcome.in_body = True
+
+    def __exit__(self, kind: Any, exc: BaseException | None, trace: Any) -> bool:
+        """Map what the body raised; what Huey is not to see ends here."""
+        try:
+            if exc is not None:
+                self.outcome.error = exc
+                self.huey._said(self.outcome, self.task, exc)
+            return True
+        finally:
+            self.outcome.in_body = False
