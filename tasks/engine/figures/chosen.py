@@ -75,11 +75,18 @@ def _together(sums: Sums, by_queue: bool) -> Sums:
     for name, counts in sums.items():
         together = found.setdefault((name[0] if by_queue else "", ""), {})
         for what, n in counts.items():
-            if what in GAUGES:
-                found.setdefault(name, {})[what] = n
-            else:
-                together[what] = together.get(what, 0) + n
+            together[what] = together.get(what, 0) + n
+        if not name[1]:  # gauges are a queue's own
+            _part(found, together, name, counts)
     return found
+
+
+def _part(found: Sums, together: Counts, name: tuple[str, str], counts: Counts) -> None:
+    """Put the gauges of a queue, which were added up with the rest, under its name again."""
+    for what in GAUGES:
+        if what in counts:
+            del together[what]
+            found.setdefault(name, {})[what] = counts[what]
 
 
 Each = list[Sums]
