@@ -323,7 +323,8 @@
 
   function send(event) { // from within any field; the button says whether it may
     const form = event.target.closest(".main form[method=post]");
-    const button = form && (one(".button.primary", form) ?? one("button:not([type=button])", form));
+    const buttons = [...(form?.elements ?? [])].filter((each) => each.matches("button:not([type=button])"));
+    const button = buttons.find((each) => each.matches(".primary")) ?? buttons[0];
     if (!button) return;
     event.preventDefault();
     button.click();
