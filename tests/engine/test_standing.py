@@ -35,6 +35,15 @@ def test_time_goes_on_over_a_queue_in_which_nothing_changed() -> None:
     assert then.counts is first.counts
 
 
+def test_an_idle_queue_is_the_same_until_something_changes() -> None:
+    standing = Standing({})
+    idle = standing.of("email", row(0), AT, None)
+    assert standing.of("email", row(0), AT + SECOND, None) is idle
+    busy = standing.of("email", row(2), AT + SECOND, None)
+    assert (busy.oldest_waiting_s, standing.of("email", row(2), AT + 2 * SECOND, None).oldest_waiting_s) == (1.0, 2.0)  # fmt: skip
+    assert standing.of("email", row(0), AT + 3 * SECOND, None) == idle
+
+
 def test_what_changed_of_a_queue_is_read_anew() -> None:
     declared = {"email": Queue("email", concurrency=4)}
     standing = Standing(declared)

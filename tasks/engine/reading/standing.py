@@ -28,6 +28,7 @@ class Read(NamedTuple):
     declared: Queue | None
     options: Mapping[str, str]
     told: Mapping[str, Any]
+    idle: QueueStats | None = None  # where nothing waits and no pause ends: as it stays
 
 
 class Standing:
@@ -42,13 +43,22 @@ class Standing:
         known, declared = self._read.get(name), self.declared.get(name)
         if known is None or (known.row, known.rate, known.declared) != (row, rate, declared):
             known = self._read[name] = _read(row, rate, declared)
-        told, pause = known.told, rows.pause_of(known.options, at)
+        if known.idle is None:
+            return self._now(name, known, at)
+        return known.idle
+
+    def _now(self, name: str, known: Read, at: datetime) -> QueueStats:
+        """Return the figures of a queue of which some change with time alone; else keep them."""
+        told, row, rate, pause = known.told, known.row, known.rate, rows.pause_of(known.options, at)
         waiting = told["counts"][State.WAITING]
-        return QueueStats(
+        found = QueueStats(
             name=name, paused=pause is not None, pause=pause,
             oldest_waiting_s=_age_s(at, row[1]) if row[1] else None,
             forecast=forecast(waiting, rate.into, rate.out, at) if rate else None, **told,
         )  # fmt: skip
+        if not waiting and "pa" not in known.options:
+            self._read[name] = known._replace(idle=found)
+        return found
 
 
 def _read(row: Sequence[Any], rate: Rate | None, declared: Queue | None) -> Read:
