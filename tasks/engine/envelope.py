@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -27,8 +28,9 @@ from tasks.engine.records import MASK
 ENVELOPE_LIMIT_BYTES = 64 * 1024
 RESULT_LIMIT_BYTES = 16 * 1024
 PLAIN = (str, int, bool, type(None))
-ARGUMENTS = ("args", "kwargs")
 FIELDS = Message._fields
+OWN = frozenset({"id", "args", "kwargs"})  # of one job; the rest is mostly its task's
+USUAL = ("name", "retries", "retry_delay", "priority", "timeout", "retry_backoff")
 AS_IT_IS = frozenset(
     PLAIN
 )  # looked up by type: quicker than isinstance for what nearly all values are
@@ -254,27 +256,54 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
         first_delay: the delay before the first retry, where `retry_delay` has grown since, s.
     Raises: NotSerializable naming task and argument; TooLarge over 64 KiB.
     """
-    form: dict[str, Any] = {"v": 1, "queue": queue}
-    if first_delay is not None:
-        form["first_delay"] = first_delay
-    for name, value in zip(FIELDS, message, strict=True):
-        if value is not None and name not in ARGUMENTS:
-            form[name] = value if type(value) in AS_IT_IS else pack(value)
     given = message.args if isinstance(message.args, tuple | list) else ()
+    args: Any
     if given or not message.args:  # Huey lets schedule() pass something else by mistake
         positional = zip(names + ("",) * len(given), given, strict=False)
-        form["args"] = [_argument(message, n, v, secrets, cipher) for n, v in positional]
+        args = [_argument(message, n, v, secrets, cipher) for n, v in positional]
     else:
-        form["args"] = pack(message.args)
+        args = pack(message.args)
     named = (message.kwargs or {}).items()
-    form["kwargs"] = {n: _argument(message, n, v, secrets, cipher) for n, v in named}
-    data = ENCODE(form).encode()
+    kwargs = {n: _argument(message, n, v, secrets, cipher) for n, v in named}
+    text = ENCODE({"id": message.id, "args": args, "kwargs": kwargs})
+    data = f"{_head(message, queue, first_delay)},{text[1:]}".encode()
     if len(data) > ENVELOPE_LIMIT_BYTES:
         raise TooLarge(
             f"the arguments of {message.name} take {len(data)} bytes; {ENVELOPE_LIMIT_BYTES} is the"
             " most: pass an id and read the data in the task"
         )
     return data
+
+
+def _head(message: Message, queue: str, first_delay: float | None) -> str:
+    """Return the envelope without id, arguments and last brace: mostly the same for all of a task."""
+    m = message
+    if (
+        m.eta
+        is m.on_complete
+        is m.on_error
+        is m.expires
+        is m.expires_resolved
+        is m.chord_config
+        is None
+    ):
+        return _usual_head(queue, first_delay, m.name, m.retries, m.retry_delay, m.priority, m.timeout,
+                           m.retry_backoff)  # fmt: skip
+    fields = {n: v for n, v in zip(FIELDS, message, strict=True) if n not in OWN}
+    return _written(queue, first_delay, fields)
+
+
+@lru_cache(maxsize=256, typed=True)
+def _usual_head(queue: str, first_delay: float | None, *values: Any) -> str:
+    return _written(queue, first_delay, dict(zip(USUAL, values, strict=True)))
+
+
+def _written(queue: str, first_delay: float | None, fields: Mapping[str, Any]) -> str:
+    form: dict[str, Any] = {"v": 1, "queue": queue}
+    if first_delay is not None:
+        form["first_delay"] = first_delay
+    form.update({n: pack(v) for n, v in fields.items() if v is not None})
+    return ENCODE(form)[:-1]
 
 
 def _argument(
