@@ -362,11 +362,22 @@
     box.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  function leaveMenu(event, search) { // without it the box would empty itself
-    event.preventDefault();
+  const left = new WeakMap(); // box -> what it held as its menu was left: that is not asked for again
+
+  function leaveMenu(event, search) {
+    const box = boxOf(search);
+    event.preventDefault(); // else the box would empty itself
+    left.set(box, box.value);
+    htmx.trigger(box, "htmx:abort");
     one(".suggestions", search).replaceChildren();
-    boxOf(search).focus();
+    box.focus();
   }
+
+  document.addEventListener("focusout", ({ target }) => left.delete(target));
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const box = event.detail.elt;
+    if (left.has(box) && left.get(box) === box.value) event.preventDefault();
+  });
 
   document.addEventListener("click", (event) => {
     const offer = event.target.closest("[data-complete]");

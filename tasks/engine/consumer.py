@@ -203,7 +203,13 @@ class JobConsumer(Consumer):
             self.huey.lease.start()
         for signum in (signal.SIGTERM, signal.SIGINT):
             self._signal_actions[signum] = (False, True)
+        self._set_signal_handlers()  # now: slots run jobs before Huey sets them
         super().start()
+
+    def _set_signal_handlers(self) -> None:
+        """Hear signals, unless one was heard while the slots started."""
+        if self._signum is None:
+            super()._set_signal_handlers()
 
     def _check_server(self) -> None:
         try:

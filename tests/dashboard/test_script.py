@@ -63,6 +63,27 @@ def test_a_ticked_box_is_counted_and_holds_everything_still(
     expect(page.locator(".live")).to_have_text("Live")
 
 
+def test_a_menu_that_was_left_does_not_come_back_by_itself(
+    page: Page, hasten: Callable[[], None]
+) -> None:
+    page.goto("/jobs")
+    page.locator("#q").focus()
+    page.keyboard.insert_text("state:")
+    hasten()
+    expect(page.locator(".suggest a")).not_to_have_count(0)
+    page.keyboard.press("ArrowDown")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.keyboard.press("Escape")
+    expect(page.locator("#q")).to_be_focused()
+    hasten()
+    assert [url for url in asked if "/suggest" in url] == []
+    expect(page.locator(".suggest")).to_have_count(0)
+    with page.expect_request("**/suggest?**"):
+        page.keyboard.insert_text("can")
+        hasten()
+
+
 @pytest.mark.parametrize(("start", "box"), [("/jobs", "#q"), ("/help", "#search")])
 def test_a_search_box_offers_fields_then_values_by_keyboard(
     page: Page, cancelled: Callable[[int], list[str]], start: str, box: str

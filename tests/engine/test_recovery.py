@@ -131,6 +131,23 @@ def test_a_stopped_consumer_ends_what_it_runs_and_exits(
     assert consumers.huey.reads.snapshot().workers_live == 0
 
 
+def test_a_signal_that_comes_while_slots_start_ends_a_consumer_gracefully(
+    huey: JobHuey, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    consumer = huey.create_consumer(workers=2)
+    start = consumer.scheduler.start
+    consumer.scheduler.start = lambda: (start(), signal.raise_signal(signal.SIGINT))
+    before = {number: signal.getsignal(number) for number in consumer._signal_actions}
+    try:
+        consumer.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "Shutting down gracefully" in caplog.text
+    assert "All workers have stopped" in caplog.text
+
+
 @pytest.mark.parametrize("options", [("-k", "thread"), ("-k", "process"), ("-k", "greenlet")])
 def test_what_still_runs_at_the_end_of_the_timeout_is_given_back_unburnt(
     consumers: Consumers, options: tuple[str, str]
