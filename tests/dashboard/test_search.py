@@ -113,6 +113,10 @@ def test_a_bounded_search_says_how_far_it_got_and_goes_on(
     monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 4)
     page = admin.get("/jobs?q=args.how:badly").text
     assert "searched the newest 4 of 9" in page
+    assert ("Nothing found so far" in page, "No job matches" in page) == (
+        shown(page)[1] == 0,
+        False,
+    )
     go_on = re.search(r'<a href="([^"]+)">go on</a>', page)
     rows = 0
     while go_on:
