@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ from tasks.alerts.measures import BY_NAME, MEASURES, Now, Seen
 from tasks.alerts.rules import BadRule, RuleIn, check_target
 from tasks.database import utcnow
 from tasks.engine import JobHuey
+from tasks.engine.instance import Breaker
 from tasks.mailer.models import EmailMessage
 
 SYNC = "queue:sync"
@@ -87,6 +88,14 @@ def test_what_waits_is_seen_as_it_is_now(huey: JobHuey) -> None:
     assert 0 <= seen < 60
 
 
+def changed(huey: JobHuey, name: str, **figures: Any) -> Now:
+    """Return a look at queues of which one has other figures; what the process keeps is as it was."""
+    now = Now(huey)
+    queues = [replace(q, **figures) if q.name == name else q for q in now.snapshot.queues]
+    now.snapshot = replace(now.snapshot, queues=queues)
+    return now
+
+
 def test_a_standstill_is_jobs_that_wait_all_the_time_while_none_starts_and_no_pause(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -94,12 +103,10 @@ def test_a_standstill_is_jobs_that_wait_all_the_time_while_none_starts_and_no_pa
 
     huey.enqueue(clean_up.s())
     assert look(huey, "stalled", over_minutes=10).value == 0, "it has not waited for ten minutes"
-    now = Now(huey)
-    before = [queue for queue in now.snapshot.queues if queue.name == "maintenance"]
-    object.__setattr__(before[0], "oldest_waiting_s", 601.0)
+    now = changed(huey, "maintenance", oldest_waiting_s=601.0)
     asked = RuleIn(name="x", measure="stalled", over_minutes=10)
     assert measures.look(BY_NAME["stalled"], now, asked).value == 1
-    object.__setattr__(before[0], "paused", True)
+    now = changed(huey, "maintenance", oldest_waiting_s=601.0, paused=True)
     assert measures.look(BY_NAME["stalled"], now, asked).value == 0
 
 
@@ -122,11 +129,7 @@ def test_workers_queues_without_one_breakers_and_missed_ticks(huey: JobHuey) -> 
 
 
 def test_an_open_breaker_is_seen(huey: JobHuey) -> None:
-    now = Now(huey)
-    email = next(queue for queue in now.snapshot.queues if queue.name == "email")
-    from tasks.engine.instance import Breaker
-
-    object.__setattr__(email, "breaker", Breaker(state="open"))
+    now = changed(huey, "email", breaker=Breaker(state="open"))
     asked = RuleIn(name="x", measure="breaker")
     assert measures.look(BY_NAME["breaker"], now, asked).value == 1
     assert (
