@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
@@ -23,10 +22,18 @@ Row = tuple[dict[str, Any], bytes]
 Added = tuple[str, str]  # (status, id); see lua/lib/insert.lua
 
 
+class Chunk(NamedTuple):
+    """Jobs that go together, and the call that stores them."""
+
+    rows: Sequence[Row]
+    script: str
+    args: Sequence[Any]
+
+
 class Sent(NamedTuple):
     """A chunk that Redis has, or may have, and whose answer is still to be heard."""
 
-    rows: Sequence[Row]
+    chunk: Chunk
     begun: Begun
 
 
@@ -39,48 +46,47 @@ class Adding:
     def add(self, rows: Iterable[Row], answers: list[Added] | None = None) -> list[Added]:
         """Store jobs, each (spec, envelope); safe to repeat, so a lost reply is asked for again.
 
+        One chunk is at Redis at a time: of two on two connections either may be stored first.
         Where making a row raises no further chunk is sent; `answers` then has those that are stored.
         Returns: (status, id) for each, in order. Raises: Unreachable.
         """
-        request = os.urandom(5).hex()  # told from another call for the same id; kept with the job
+        request = new_request()
         found = [] if answers is None else answers
-        sent: deque[Sent] = deque()
+        sent: list[Sent] = []
         try:
-            for chunk in _chunks(rows):
-                sent.append(self._send(chunk, request))
-                if len(sent) > 1:
-                    found += self._hear(sent.popleft())
+            for some in _chunks(rows):
+                chunk = _written(some, request)
+                self._hear_all(sent, found)
+                sent.append(self._send(chunk))
         finally:
-            while sent:
-                found += self._hear(sent.popleft())
+            self._hear_all(sent, found)
         return found
 
     def add_one(self, row: Row) -> Added:
         """Store one job, as `add` does. Raises: Unreachable."""
-        return self._hear(self._send([row], os.urandom(5).hex()))[0]
+        return self._hear(self._send(_written([row], new_request())))[0]
 
-    def _send(self, chunk: Sequence[Row], request: str) -> Sent:
-        for spec, _ in chunk:
-            spec.setdefault("rq", request)
-        return Sent(chunk, self._begin(chunk))
+    def _send(self, chunk: Chunk) -> Sent:
+        try:
+            return Sent(chunk, self.scripts.begin(chunk.script, *chunk.args))
+        except Unreachable:
+            return Sent(chunk, self.scripts.begin(chunk.script, *chunk.args))
 
-    def _begin(self, chunk: Sequence[Row]) -> Begun:
-        if _is_plain(chunk):
-            first = chunk[0][0]
-            pairs = [part for spec, envelope in chunk for part in (spec["id"], envelope)]
-            return self.scripts.begin("add_plain", 0, *_kind(first), first.get("by", ""), *pairs)
-        return self.scripts.begin("add", 0, *_words(chunk))
+    def _hear_all(self, sent: list[Sent], found: list[Added]) -> None:
+        while sent:
+            found += self._hear(sent.pop())
 
     def _hear(self, sent: Sent) -> list[Added]:
         """Return what became of a chunk, asked for once more where the reply was lost."""
+        chunk = sent.chunk
         try:
             reply = self.scripts.end(sent.begun)
         except Unreachable:
-            reply = self.scripts.run(sent.begun.name, *sent.begun.args)
-        if sent.begun.name == "add_plain":
+            reply = self.scripts.run(chunk.script, *chunk.args)
+        if chunk.script == "add_plain":
             if reply:
-                return [("new", spec["id"]) for spec, _ in sent.rows]
-            reply = self.repeat("add", 0, *_words(sent.rows))
+                return [("new", spec["id"]) for spec, _ in chunk.rows]
+            reply = self.repeat("add", 0, *_words(chunk.rows))
         return [(status.decode(), job_id.decode()) for status, job_id in reply]
 
     def repeat(self, script: str, *args: Any) -> Any:
@@ -89,6 +95,22 @@ class Adding:
             return self.scripts.run(script, *args)
         except Unreachable:
             return self.scripts.run(script, *args)
+
+
+def new_request() -> str:
+    """Return what tells one call from another for the same id; kept with the job."""
+    return os.urandom(5).hex()
+
+
+def _written(rows: Sequence[Row], request: str) -> Chunk:
+    """Write the call that stores these."""
+    for spec, _ in rows:
+        spec.setdefault("rq", request)
+    if not _is_plain(rows):
+        return Chunk(rows, "add", (0, *_words(rows)))
+    first = rows[0][0]
+    pairs = [part for spec, envelope in rows for part in (spec["id"], envelope)]
+    return Chunk(rows, "add_plain", (0, *_kind(first), first.get("by", ""), *pairs))
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

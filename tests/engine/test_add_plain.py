@@ -10,7 +10,7 @@ import pytest
 from driving import counts, run_all, state_of
 
 from tasks.engine import JobHuey, NotSerializable, State
-from tasks.engine.adding import PLAIN
+from tasks.engine.adding import CHUNK, PLAIN
 from tasks.engine.errors import Unreachable
 from tasks.engine.ids import new_id
 
@@ -125,6 +125,42 @@ def test_many_are_queued_in_the_order_given(huey: JobHuey, many: int) -> None:
     assert ran == list(range(many))
 
 
+def test_a_chunk_is_made_while_redis_stores_the_one_before_and_sent_when_that_is_stored(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two that are under way Redis may read the smaller one first."""
+    events: list[str] = []
+    scripts = huey.storage.scripts
+    begin, end = scripts.begin, scripts.end
+    monkeypatch.setattr(scripts, "begin", lambda *args: (events.append("sent"), begin(*args))[1])
+    monkeypatch.setattr(scripts, "end", lambda begun: (events.append("stored"), end(begun))[1])
+
+    def rows() -> Any:
+        for _ in range(3):
+            events.append("made")
+            yield from [(SPEC | {"id": new_id()}, b"{}") for _ in range(CHUNK)]
+
+    huey.storage.add(rows())
+    again = ["made", "stored", "sent"]
+    assert events == ["made", "sent", *again, *again, "stored"]
+
+
+def test_a_call_that_could_not_be_sent_is_sent_again(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = huey.task(name="plain")(lambda: None)
+    begin, tried = huey.storage.scripts.begin, list[str]()
+
+    def sent(name: str, *args: Any) -> Any:
+        tried.append(name)
+        if len(tried) == 1:
+            raise Unreachable("the connection was closed")
+        return begin(name, *args)
+
+    monkeypatch.setattr(huey.storage.scripts, "begin", sent)
+    assert task().id in run_all(huey)
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_chunk_whose_answer_is_lost_is_asked_for_again(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch, lost: int
@@ -156,6 +192,20 @@ def test_a_task_that_cannot_be_written_stops_there_and_says_what_is_queued(
     with pytest.raises(NotSerializable, match=said):
         huey.enqueue_many(tasks)
     assert counts(huey) == ({State.WAITING: queued} if queued else {})
+    ran = run_all(huey)
     tasks[at].args = (at,)
     huey.enqueue_many(tasks)
-    assert counts(huey) == {State.WAITING: 500}
+    assert counts(huey).get(State.WAITING) == 500 - queued
+    assert [*ran, *run_all(huey)] == [task.id for task in tasks]
+
+
+def test_tasks_that_were_queued_whole_are_queued_anew(huey: JobHuey) -> None:
+    task = huey.task(name="plain")(lambda n: None)
+    tasks = [task.s(n) for n in range(2)]
+    tasks[1].args = (object(),)
+    with pytest.raises(NotSerializable):
+        huey.enqueue_many(tasks)
+    tasks[1].args = (1,)
+    for _ in range(2):
+        huey.enqueue_many(tasks)
+        assert run_all(huey) == [task.id for task in tasks]

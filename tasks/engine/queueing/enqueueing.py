@@ -12,8 +12,9 @@ from huey import signals as S  # noqa: N812 - as in Huey
 from huey.api import Result, ResultGroup, Task, chord, group
 
 from tasks.engine import envelope as env
+from tasks.engine.adding import new_request
 from tasks.engine.current import RUNNING
-from tasks.engine.errors import EngineError, NotSerializable, Unreachable
+from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import due_ms
 from tasks.engine.ids import FOREIGN
 from tasks.engine.keys import digest
@@ -132,21 +133,39 @@ class Enqueueing(Registering):
     def enqueue_many(self, tasks: Sequence[Task]) -> list[Result]:
         """Queue many jobs in few calls, 200 to each.
 
-        Raises as `enqueue`; some may be queued then. The same tasks queued again add nothing twice.
+        Raises as `enqueue`; some may be queued then. The same tasks queued once more add nothing twice,
+        also of those that ran meanwhile.
         """
         if self._immediate:
             return [self.enqueue(task) for task in tasks]
-        return self._add_rows(tasks, map(self._row_of, tasks))
+        request = new_request()
+        try:
+            results = self._add_rows(tasks, (self._row_within(request, task) for task in tasks))
+        except BaseException:
+            for task in tasks:
+                vars(task).setdefault("request", request)
+            raise
+        for task in tasks:
+            vars(task).pop("request", None)
+        return results
+
+    def _row_within(self, request: str, task: Task) -> tuple[dict[str, Any], bytes]:
+        """Return a task's row; one of a call that failed half way belongs to that call still."""
+        spec, data = self._row_of(task)
+        spec["rq"] = getattr(task, "request", request)
+        return spec, data
 
     def _add_rows(self, tasks: Sequence[Task], rows: Iterable[tuple[dict[str, Any], bytes]]) -> list[Result]:  # fmt: skip
-        """Queue jobs of which `_row_of` is told while Redis stores those before."""
+        """Queue jobs of which `rows` tells while Redis stores those before."""
         answers: list[tuple[str, str]] = []
         try:
             self.storage.add(rows, answers)
-        except NotSerializable as exc:
-            if not answers:
-                raise
-            raise type(exc)(f"{exc}; {_before(len(answers))}") from exc
+        except Unreachable:
+            raise
+        except Exception as exc:  # one of them cannot be written
+            if answers:
+                exc.add_note(_before(len(answers)))
+            raise
         finally:
             for task, (status, job_id) in zip(tasks, answers, strict=False):
                 self._added(task, status, job_id)
