@@ -16,7 +16,7 @@ from dashboard.actions import Forbidden, Refused
 from dashboard.alert_acts import UnknownAlert
 from dashboard.audit_rows import audit
 from dashboard.auth import Throttled
-from dashboard.pages import theme
+from dashboard.pages import render, theme
 from dashboard.security import SAFE, is_api
 from tasks import faults, settings
 from tasks.alerts.rules import BadRule
@@ -74,14 +74,17 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Exception, _unknown(app))
 
 
-def answer(status: int, detail: str, errors: list[tuple[str, str]] | None = None) -> Response:
-    """Return an error as JSON or as a page."""
+def answer(status: int, detail: str, errors: list[tuple[str, str]] | None = None, *,
+           framed: bool = False) -> Response:  # fmt: skip
+    """Return an error as JSON or as a page; `framed`: with the rail, for who is signed in."""
     title = TITLES.get(status, "Error")
     if "HX-Request" in request.headers:  # a toast or the live light says it
         return Response(detail, status, content_type="text/plain; charset=utf-8")
     if not is_api():
-        page = _page(status=status, title=title, detail=detail)
-        return Response(page, status, content_type="text/html; charset=utf-8")
+        shown: dict[str, Any] = {"status": status, "title": title, "detail": detail}
+        if framed and auth.actor() is not None:
+            return render("http_framed.html", code=status, **shown)
+        return Response(_page(**shown), status, content_type="text/html; charset=utf-8")
     body: dict[str, Any] = {
         "type": "about:blank",
         "title": title,
@@ -139,7 +142,7 @@ def _validation(exc: ValidationError) -> Response:
 
 
 def _known(status: int) -> Any:
-    return lambda exc: answer(status, str(exc))
+    return lambda exc: answer(status, str(exc), framed=True)
 
 
 def _no_database(app: Flask) -> Any:

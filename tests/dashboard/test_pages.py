@@ -160,6 +160,7 @@ def test_a_queue_that_is_none_is_404(admin: Browser) -> None:
 def test_a_job_that_is_none_is_404_and_says_why(admin: Browser) -> None:
     answer = admin.get("/jobs/01J0000000000000000000000A")
     assert answer.status_code == 404
+    assert 'class="rail"' in answer.text
     assert "retention" in answer.text
 
 

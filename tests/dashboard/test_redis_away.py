@@ -27,6 +27,15 @@ def outage(admin: Browser, app: Flask, redis_server: Any) -> Any:
     return redis_server
 
 
+def test_a_page_that_rests_on_redis_keeps_its_frame_while_that_is_away(
+    outage: Any, admin: Browser
+) -> None:
+    for path in ("/tasks/demo", "/batches/demo", "/operations/demo"):
+        answer = admin.get(path)
+        assert (answer.status_code, 'class="rail"' in answer.text) == (503, True), path
+        assert "comes back with it" in answer.text
+
+
 def test_every_page_answers_and_says_that_redis_is_away(outage: Any, admin: Browser) -> None:
     for page in PAGES:
         answer = admin.get(page.address)
