@@ -9,8 +9,8 @@ from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[1])
 PLACE = re.compile(r'^  File "(?P<path>.+)", line (?P<line>\d+), in (?P<name>.+)$')
-PACKAGE = re.compile(r"(?:site|dist)-packages/([^/.]+)")
-LIBRARY = re.compile(r"(?:site|dist)-packages/|/lib/python\d|^<")
+PACKAGE = re.compile(r"(?:(?:site|dist)-packages|/tasks(?=/engine))/([^/.]+)")
+LIBRARY = re.compile(r"(?:site|dist)-packages/|/lib/python\d|/tasks/engine/|^<")
 MARKS = re.compile(r"^[\s^~]+$")
 
 

@@ -15,6 +15,8 @@ Traceback (most recent call last):
                  ^^^^^^^^^^^^^^
   File "/venv/lib/python3.12/site-packages/huey/api.py", line 976, in execute
     return func(*args, **kwargs)
+  File "/app/tasks/engine/running/attempts.py", line 166, in _said
+    raise exc
   File "/app/tasks/emails.py", line 58, in deliver_email
     return delivery.deliver(email_id)
            ^^^^^^^^^^^^^^^^^^^^^^^^^^
@@ -33,7 +35,7 @@ def test_only_the_last_exception_of_a_chain_is_shown() -> None:
 
 
 def test_frames_of_libraries_are_counted_by_package() -> None:
-    assert traces.read(CHAINED).left_out == "3 library frames left out: huey 2, smtplib 1"
+    assert traces.read(CHAINED).left_out == "4 library frames left out: huey 2, engine 1, smtplib 1"
 
 
 def test_a_frame_without_its_source_shows_no_code_and_no_marks() -> None:
