@@ -11,7 +11,6 @@ PAGES_KEPT names a folder in which the filled servers are kept for the next run.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import random
 import secrets
@@ -155,14 +154,23 @@ class Clock:
 CLOCK = Clock()
 
 
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a look cost: ms until its last byte, ms of the processor in this thread, calls of Redis."""
+
+    ms: float
+    cpu_ms: float
+    calls: int
+
+
 class Viewer:
     """One operator with one page open; `ask` is timed from the request's environment to its last byte."""
 
     def __init__(self, app: Flask, cookie: str) -> None:
         self.app, self.cookie = app, cookie
 
-    def ask(self, address: str, mark: str = "") -> tuple[int, float, int, str]:
-        """Return the status, milliseconds, calls of Redis and ETag; as a poll where a mark is given."""
+    def ask(self, address: str, mark: str = "") -> tuple[int, Cost, str]:
+        """Return the status, the cost and the ETag; as a poll where a mark is given."""
         path, _, query = address.partition("?")
         headers = {"Cookie": self.cookie} | (
             {"HX-Request": "true", "If-None-Match": mark} if mark else {}
@@ -170,13 +178,14 @@ class Viewer:
         environ = EnvironBuilder(path=path, query_string=query, headers=headers).get_environ()
         told: list[Any] = []
         scripts = self.app.extensions["huey"].storage.scripts
-        asked, begun = scripts.asked, time.perf_counter()
+        asked, begun, busy = scripts.asked, time.perf_counter(), time.thread_time()
         answer = self.app.wsgi_app(environ, lambda *said: told.append(said))
         b"".join(answer)
-        took = (time.perf_counter() - begun) * 1000
+        took, busy = time.perf_counter() - begun, time.thread_time() - busy
         answer.close()  # type: ignore[attr-defined]
         found = dict(told[0][1])
-        return int(told[0][0][:3]), took, scripts.asked - asked, str(found.get("ETag", ""))
+        cost = Cost(took * 1000, busy * 1000, scripts.asked - asked)
+        return int(told[0][0][:3]), cost, str(found.get("ETag", ""))
 
 
 def made_app(huey: JobHuey) -> Flask:
@@ -201,49 +210,47 @@ def signed_in(app: Flask) -> str:
     return str(answer.headers["Set-Cookie"]).partition(";")[0]
 
 
-Times = dict[str, list[float]]
+Costs = dict[str, list[Cost]]
 
 
-def measured(viewers: Mapping[int, Viewer], pages: Mapping[int, list[Asked]], look: Callable[[Viewer, str], tuple[float, int]],
-             ) -> tuple[dict[int, Times], dict[str, int]]:  # fmt: skip
-    """Ask each page of each app in turn. Returns: {jobs: {page: ms}}, {page: calls of Redis, the most}."""
-    times: dict[int, Times] = {jobs: {} for jobs in viewers}
-    most: dict[str, int] = {}
+def measured(viewers: Mapping[int, Viewer], pages: Mapping[int, list[Asked]],
+             look: Callable[[Viewer, str], Cost | None]) -> dict[int, Costs]:  # fmt: skip
+    """Ask each page of each app in turn. Returns: {jobs: {page: costs}}."""
+    costs: dict[int, Costs] = {jobs: {} for jobs in viewers}
     for n in range(len(next(iter(pages.values())))):
         for turn in range(-3, ASKED):  # three to warm up
             for jobs, viewer in viewers.items():
                 page = pages[jobs][n]
-                took, asked = look(viewer, page.address)
-                if turn >= 0:
-                    times[jobs].setdefault(page.name, []).append(took)
-                    most[page.name] = max(most.get(page.name, 0), asked)
-    return times, most
+                found, known = look(viewer, page.address), costs[jobs].setdefault(page.name, [])
+                if turn >= 0 and found:
+                    known.append(found)
+    return costs
 
 
-def whole(viewer: Viewer, address: str) -> tuple[float, int]:
+def whole(viewer: Viewer, address: str) -> Cost:
     """Ask for a whole page that nobody has asked for in this second."""
     CLOCK.ahead_s += LOOK_S / 2  # the viewers of both sizes look in turn
-    status, took, asked, _ = viewer.ask(address)
+    status, cost, _ = viewer.ask(address)
     if status != 200:
         raise RuntimeError(f"{address} answered {status}")
     for thread in threading.enumerate():
         if thread.name == "figures":  # made after this look; it ends long before the next one
             thread.join()
-    return took, asked
+    return cost
 
 
-def unchanged(viewer: Viewer, address: str) -> tuple[float, int]:
-    """Poll a page that shows what stands there already, in a second in which others looked."""
-    _, _, _, mark = viewer.ask(address, '"none"')
-    status, took, asked, _ = viewer.ask(address, mark)
+def unchanged(viewer: Viewer, address: str) -> Cost | None:
+    """Poll a page that shows what stands there already, in a second in which others looked; None where it changed."""
+    _, _, mark = viewer.ask(address, '"none"')
+    status, cost, _ = viewer.ask(address, mark)
     if status not in (304, 200):
         raise RuntimeError(f"a poll of {address} answered {status}")
-    return took if status == 304 else float("nan"), asked
+    return cost if status == 304 else None
 
 
-def cell(values: list[float]) -> str:
-    """Write p50 and p95; what was not answered 304 is left out."""
-    values = sorted(value for value in values if not math.isnan(value))
+def cell(costs: list[Cost], what: str = "ms") -> str:
+    """Write p50 and p95 of what was measured."""
+    values = sorted(getattr(cost, what) for cost in costs)
     if not values:
         return "never"
     return f"{statistics.median(values):.1f} / {values[len(values) * 95 // 100]:.1f}"
@@ -254,18 +261,19 @@ def run(many: int = SOME, few: int = FEW) -> None:
     with contextlib.ExitStack() as stack:
         kept = os.environ.get("PAGES_KEPT") or stack.enter_context(tempfile.TemporaryDirectory())
         viewers, pages = _viewers(stack, Path(kept), (few, many))
-        times, most = measured(viewers, pages, whole)
+        costs = measured(viewers, pages, whole)
         polls = {jobs: [p for p in found if p.name in POLLED] for jobs, found in pages.items()}
-        calm, _ = measured(viewers, polls, unchanged)
+        calm = measured(viewers, polls, unchanged)
     rows = []
     for page in pages[few]:
-        small, large = times[few][page.name], times[many][page.name]
-        ratio = statistics.median(large) / statistics.median(small)
-        rows.append((page.name, cell(small), cell(large), f"{ratio:.2f}", page.goal_ms or "", most[page.name]))  # fmt: skip
-    table(f"Pages with {few} and with {many} jobs, ms of server time (p50 / p95), {ASKED} of each",
-          ("", f"{few} jobs", f"{many} jobs", "ratio of p50", "goal, p95", "Redis calls, most"), rows)  # fmt: skip
-    table("The same asked again in the same second, answered 304", ("", f"{few} jobs", f"{many} jobs"),
-          [(name, cell(calm[few][name]), cell(calm[many][name])) for name in calm[few]])  # fmt: skip
+        small, large = costs[few][page.name], costs[many][page.name]
+        cpu = [statistics.median(cost.cpu_ms for cost in found) for found in (small, large)]
+        rows.append((page.name, cell(small), cell(large), cell(small, "cpu_ms"), cell(large, "cpu_ms"), f"{cpu[1] / cpu[0]:.2f}",
+                     page.goal_ms or "", max(cost.calls for cost in (*small, *large))))  # fmt: skip
+    table(f"Pages with {few} and with {many} jobs, ms of server time and of its processor (p50 / p95), {ASKED} of each",
+          ("", f"{few} jobs", f"{many} jobs", f"CPU, {few}", f"CPU, {many}", "ratio of CPU", "goal, p95", "Redis calls, most"), rows)  # fmt: skip
+    table("The same asked again in the same second, answered 304, CPU", ("", f"{few} jobs", f"{many} jobs"),
+          [(name, cell(calm[few][name], "cpu_ms"), cell(calm[many][name], "cpu_ms")) for name in calm[few]])  # fmt: skip
 
 
 POLLED = ("overview", "error groups", "an error group", "a job", "queues", "tasks")

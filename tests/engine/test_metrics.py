@@ -313,3 +313,12 @@ def test_rates_are_told_once_for_the_same_minutes_and_anew_for_the_next(huey: Jo
     put(huey, NOON_MS + MINUTE_MS, email__send__w3=2)
     after = huey.reads.rates(at + MINUTE_MS)
     assert (after["email"].newest.taken, after["email"].out) == (2, 4)
+
+
+def test_rates_stay_while_a_minute_that_just_ended_may_still_change(huey: JobHuey) -> None:
+    put(huey, NOON_MS, email__send__w3=6)
+    at = NOON_MS + MINUTE_MS + 1000  # not settled: each look reads it
+    told = huey.reads.rates(at)
+    assert huey.reads.rates(at + 1000) is told
+    put(huey, NOON_MS, email__send__w3=1)
+    assert huey.reads.rates(at + 2000)["email"].out == 7

@@ -222,7 +222,7 @@ class Measuring:
         last = now_ms // 60000
         read = self.buckets.read(MINUTE, range(last - RATE_MINUTES, last), now_ms)
         rated, rates = self._rated
-        if list(rated) != list(read) or any(rated[n] is not sums for n, sums in read.items()):
+        if rated != read:  # a minute that has just ended is read anew, and is mostly the same
             self._rated = _, rates = read, self._rates(read)
         return rates
 
