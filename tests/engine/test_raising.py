@@ -91,6 +91,23 @@ def test_a_failure_keeps_every_attempt_with_its_traceback(huey: JobHuey) -> None
     assert len({attempt.error.fingerprint for attempt in job.attempts}) == 1
 
 
+def fails(how: int) -> None:
+    raise {0: ValueError("0"), 1: Permanent("1"), 2: RetryAfter(1, "2")}[how]
+
+
+@pytest.mark.parametrize("args", [(0,), (1,), (2,), ()])
+def test_a_traceback_and_its_group_name_no_line_of_the_engine(
+    huey: JobHuey, args: tuple[int, ...]
+) -> None:
+    """Without arguments no line of the task ran at all."""
+    job_id = huey.task(name="fails")(fails)(*args).id
+    run_all(huey)
+    error = huey.reads.job(job_id).error
+    assert "attempts.py" not in error.traceback
+    (group,) = huey.reads.error_groups().items
+    assert group.place == "" if not args else group.place.endswith(" in fails")
+
+
 def test_a_task_that_exits_fails_and_its_worker_lives(huey: JobHuey) -> None:
     @huey.task()
     def leaves() -> None:

@@ -145,31 +145,34 @@ class Attempts(Slots):
         except CancelRequested as exc:
             raise CancelExecution(retry=False) from exc
 
-    def _said(self, outcome: Outcome, task: Task, exc: BaseException) -> None:
-        """Turn what the body raised into what Huey understands; raises, but for Skip."""
+    def _said(self, outcome: Outcome, task: Task, exc: BaseException) -> bool:
+        """Turn what the body raised into what Huey understands, which is raised in its place.
+
+        Returns: whether Huey is to see nothing; where not, it sees `exc` itself.
+        """
         if isinstance(exc, Skip):
             outcome.skipped, outcome.why, outcome.error = True, exc.reason or "skipped", None
             outcome.result = env.dumps("skipped")
-            return
+            return True
         if isinstance(exc, RetryAfter):
-            outcome.why = exc.reason
-            if not task.retries:
-                raise exc
-            task.retries -= 1
-            outcome.kind, outcome.delay_ms = "retrying", int(exc.delay_s * 1000)
-            raise RetryTask(delay=exc.delay_s) from exc
+            self._put_off(outcome, task, exc)
         if isinstance(exc, Defer):
             self._deferred(outcome, exc)
         if isinstance(exc, Permanent):
-            task.retries = 0
-            outcome.why = exc.reason
-            raise exc
+            task.retries, outcome.why = 0, exc.reason
         if isinstance(exc, CancelRequested):
             outcome.why = ASKED_TO_STOP
             raise CancelExecution(retry=False) from exc
         if isinstance(exc, Exception | KeyboardInterrupt):
-            raise exc
+            return False
         raise TaskExited(f"the task ended by {type(exc).__name__}: {exc}") from exc
+
+    def _put_off(self, outcome: Outcome, task: Task, exc: RetryAfter) -> None:
+        outcome.why = exc.reason
+        if task.retries:
+            task.retries -= 1
+            outcome.kind, outcome.delay_ms = "retrying", int(exc.delay_s * 1000)
+            raise RetryTask(delay=exc.delay_s) from exc
 
     def _deferred(self, outcome: Outcome, exc: Defer) -> None:
         outcome.kind, outcome.why, outcome.error = "deferred", exc.reason, None
@@ -299,11 +302,14 @@ class Body:
         self.outcome.in_body = True
 
     def __exit__(self, kind: Any, exc: BaseException | None, trace: Any) -> bool:
-        """Map what the body raised; what Huey is not to see ends here."""
+        """Map what the body raised; what Huey is not to see ends here.
+
+        What it is to see goes on as it is: raised once more, it would name these lines first.
+        """
         try:
-            if exc is not None:
-                self.outcome.error = exc
-                self.huey._said(self.outcome, self.task, exc)
-            return True
+            if exc is None:
+                return False
+            self.outcome.error = exc
+            return self.huey._said(self.outcome, self.task, exc)
         finally:
             self.outcome.in_body = False
