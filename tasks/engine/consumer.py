@@ -278,6 +278,7 @@ class JobConsumer(Consumer):
 
     def stop(self, graceful: bool = False) -> None:
         """Stop; what still runs at the end of the timeout goes back to waiting."""
+        self.stop_flag.set()  # first: a slot that is given no more jobs would ask again and again
         self.huey.lease.info["state"] = "stopping"
         self.huey.dispatch.stop()
         super().stop(graceful)

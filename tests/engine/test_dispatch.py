@@ -148,6 +148,16 @@ def test_a_process_that_stops_gives_back_what_it_holds(slot: JobHuey, held_long:
     assert states(slot, ids) == [State.COMPLETED, *[State.WAITING] * 4]
 
 
+def test_slots_are_told_to_end_before_they_are_given_no_more_jobs(
+    slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would ask again without a pause: a greenlet that does so lets nobody else go on."""
+    consumer, told = slot.create_consumer(workers=1), list[bool]()
+    monkeypatch.setattr(slot.dispatch, "stop", lambda: told.append(consumer.stop_flag.is_set()))
+    consumer.stop()
+    assert told == [True]
+
+
 def test_a_quiet_worker_gives_back_what_it_holds(slot: JobHuey, held_long: None) -> None:
     worker = slot.create_consumer(workers=1)._create_worker()
     ids = add(slot, 5)
