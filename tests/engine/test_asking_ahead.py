@@ -36,6 +36,11 @@ def test_more_is_fetched_while_half_of_what_is_held_is_left(
     assert work(slot, 15) == ids[5:]
 
 
+def test_beside_more_than_are_to_be_held_none_is_asked_for(slot: JobHuey) -> None:
+    """A number below none would have Redis read all that wait."""
+    assert slot.dispatch.pace.refill(1, held=MOST_HELD + 1)["most"] == 0
+
+
 def ask_ahead(slot: JobHuey, ids: list[str]) -> None:
     """Run jobs until one is started with whose start more are asked for, and nobody heard yet."""
     keep_pace(slot)

@@ -120,6 +120,17 @@ def test_a_process_that_is_stopped_listens_no_longer(slot: JobHuey) -> None:
     assert states(slot, ids) == [State.WAITING]
 
 
+def test_a_process_that_is_stopped_as_it_begins_to_listen_does_not_wait(
+    slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert slot.dequeue() is None
+    slot.storage.read_timeout = BLOCK_S
+    send = slot.storage.listen
+    monkeypatch.setattr(slot.storage, "listen", lambda *to: (slot.dispatch.stop(), send(*to))[1])
+    with pytest.raises(Unreachable):
+        slot.dequeue()
+
+
 @pytest.mark.parametrize("how", ["closed", "refused", "forgotten"])
 def test_a_wait_that_redis_ends_by_an_error_costs_no_job(
     slot: JobHuey, held_long: None, listener: Callable[[], None], how: str

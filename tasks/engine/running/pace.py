@@ -55,6 +55,10 @@ class Pace:
                 "left": WINDOW_US * want, "pace": self._quick}  # fmt: skip
 
     def refill(self, slots: int, *, held: int) -> Mapping[str, Any]:
-        """Return what lib/take.lua takes where `held` jobs, half of what was taken, are held still."""
-        return {"want": 0, "most": min(MOST_HELD // 2, MOST_HELD - held), "each": WINDOW_US,
-                "left": WINDOW_US * slots // 2, "pace": self._quick}  # fmt: skip
+        """Return what lib/take.lua takes where `held` jobs, half of what was taken, are held still.
+
+        Who listened may have brought as many again: then it is none.
+        """
+        most = max(0, min(MOST_HELD // 2, MOST_HELD - held))
+        return {"want": 0, "most": most, "each": WINDOW_US, "left": WINDOW_US * slots // 2,
+                "pace": self._quick}  # fmt: skip

@@ -40,6 +40,7 @@ class Talk:
     def __init__(self, storage: JobStorage, lease: Lease, fired: Callable[[Outcome], None]) -> None:
         self.storage, self.lease, self.fired = storage, lease, fired
         self._listening: Begun | None = None
+        self._hushed = False
 
     def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
             after: Call | None = None) -> Call:  # fmt: skip
@@ -65,9 +66,11 @@ class Talk:
         since = time.monotonic()
         self.lease.fetching(since)
         try:
-            self._listening = self.storage.listen(plan, next_due_s)
-            self.storage.await_call(self._listening)
-            return Call((), plan, (), self._listening, since)
+            self._listening = begun = self.storage.listen(plan, next_due_s)
+            if self._hushed:  # while it was being sent
+                self.hush()
+            self.storage.await_call(begun)
+            return Call((), plan, (), begun, since)
         except BaseException:
             self.lease.fetched(since)
             raise
@@ -75,7 +78,8 @@ class Talk:
             self._listening = None
 
     def hush(self) -> None:
-        """End `listen` in another slot, which is then told that Redis cannot be reached."""
+        """End `listen` in another slot for good; it is told that Redis cannot be reached."""
+        self._hushed = True
         if (begun := self._listening) is not None:
             begun.connection.disconnect()
 
