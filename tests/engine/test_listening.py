@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from waiting import wait_until
 
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
+from tasks.engine.running.talking import Call
 from tasks.engine.storage import BLOCK_S
 
 
@@ -95,6 +97,38 @@ def test_a_job_for_a_process_that_is_to_take_none_is_passed_on(
     assert state_of(slot, job_id) is State.WAITING
     assert other.dequeue().id == job_id
     assert slot.lease.held() == {}
+
+
+def test_a_job_that_is_heard_of_too_late_is_left_to_others(
+    slot: JobHuey, make_huey: Callable[..., JobHuey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process was stopped or its machine slept, and the job may be another's by now."""
+    other = make_huey(slot.name)
+    register(other)
+    assert slot.dequeue() is None
+    assert not slot.lease.outlived(time.monotonic() - BLOCK_S)
+    since = time.monotonic() - slot.lease.lease_s - BLOCK_S - 1
+    monkeypatch.setattr(slot.dispatch.talk, "listen", _begun(slot, since))
+    (job_id,) = add(slot, 1)
+    assert slot.dequeue() is None
+    slot.dispatch.flush()
+    assert state_of(slot, job_id) is State.WAITING
+    assert other.dequeue().id == job_id
+    assert slot.reads.job(job_id).recovered == 0
+
+
+def _begun(slot: JobHuey, since: float) -> Callable[..., Call]:
+    """Return a `listen` whose wish was sent long ago."""
+    listen = slot.dispatch.talk.listen
+
+    def listened(*args: Any) -> Call:
+        call = listen(*args)
+        slot.lease.fetching(since)
+        slot.lease.fetched(call.sent_s)
+        call.sent_s = since
+        return call
+
+    return listened
 
 
 def test_a_process_that_is_stopped_listens_no_longer(slot: JobHuey) -> None:

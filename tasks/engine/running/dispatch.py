@@ -225,6 +225,8 @@ class Dispatch:
             self._turn.acquire()
             self._watching = False
         self._take_in(self._collect(call).jobs)
+        if self.lease.outlived(call.sent_s):
+            self._release(self._ready)
 
     def _due_in_s(self) -> float | None:
         due = self._next_due_s
@@ -312,12 +314,10 @@ class Dispatch:
         """
         if len(self._finished) < FOLLOW_LEAST or self._talking or not self._may_ask(call.plan):
             return None
-        coming = call.plan["most"]
-        return self.pace.refill(self._slots, held=len(self._ready) + coming)
+        return self.pace.refill(self._slots, held=len(self._ready) + call.plan["most"])
 
     def _may_ask(self, before: Any) -> bool:
-        ahead = before is not None and not before["want"]
-        return ahead and not self._is_ending()
+        return before is not None and not before["want"] and not self._is_ending()
 
     def _over(self, kept: Sequence[Outcome]) -> None:
         """End a call; `kept` are the outcomes that Redis does not have for certain."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.keys import SCHEMA, newer
-from tasks.engine.storage import Handed, JobStorage
+from tasks.engine.storage import BLOCK_S, Handed, JobStorage
 
 logger = logging.getLogger("tasks.engine")
 MOST_DEATHS = 3
@@ -95,6 +95,10 @@ class Lease:
         """Say that what a fetch brought is known, or that it brings nothing."""
         with self._lock:
             self._fetching.remove(since)
+
+    def outlived(self, since: float) -> bool:
+        """Tell whether what was asked then may have been given to others: this process stood still."""
+        return time.monotonic() - since > self.lease_s + BLOCK_S
 
     def holds(self, job: Handed) -> bool:
         """Tell whether Redis, as far as is known, still believes that this process has the job."""
