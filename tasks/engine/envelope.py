@@ -30,6 +30,7 @@ RESULT_LIMIT_BYTES = 16 * 1024
 PLAIN = (str, int, bool, type(None))
 FIELDS = Message._fields
 OWN = frozenset({"id", "args", "kwargs"})  # of one job; the rest is mostly its task's
+NONE = (None,) * 6
 USUAL = ("name", "retries", "retry_delay", "priority", "timeout", "retry_backoff")
 AS_IT_IS = frozenset(
     PLAIN
@@ -266,7 +267,14 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
     named = (message.kwargs or {}).items()
     kwargs = {n: _argument(message, n, v, secrets, cipher) for n, v in named}
     text = ENCODE({"id": message.id, "args": args, "kwargs": kwargs})
-    data = f"{_head(message, queue, first_delay)},{text[1:]}".encode()
+    return _encoded(message, f"{_head(message, queue, first_delay)},{text[1:]}")
+
+
+def _encoded(message: Message, text: str) -> bytes:
+    try:
+        data = text.encode()
+    except UnicodeEncodeError as exc:  # half a letter
+        raise NotSerializable(f"an argument of {message.name} has no JSON form: {exc}") from exc
     if len(data) > ENVELOPE_LIMIT_BYTES:
         raise TooLarge(
             f"the arguments of {message.name} take {len(data)} bytes; {ENVELOPE_LIMIT_BYTES} is the"
@@ -278,15 +286,8 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
 def _head(message: Message, queue: str, first_delay: float | None) -> str:
     """Return the envelope without id, arguments and last brace: mostly the same for all of a task."""
     m = message
-    if (
-        m.eta
-        is m.on_complete
-        is m.on_error
-        is m.expires
-        is m.expires_resolved
-        is m.chord_config
-        is None
-    ):
+    more = (m.eta, m.on_complete, m.on_error, m.expires, m.expires_resolved, m.chord_config)
+    if more == NONE:
         return _usual_head(queue, first_delay, m.name, m.retries, m.retry_delay, m.priority, m.timeout,
                            m.retry_backoff)  # fmt: skip
     fields = {n: v for n, v in zip(FIELDS, message, strict=True) if n not in OWN}

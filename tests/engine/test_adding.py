@@ -53,9 +53,18 @@ def test_a_task_of_an_unknown_queue_is_refused_at_once(huey: JobHuey) -> None:
         huey.task(queue="emial")(print)
 
 
-def test_an_argument_without_a_json_form_is_refused_by_name(huey: JobHuey) -> None:
-    with pytest.raises(NotSerializable, match="argument how of .*ends"):
-        States(huey).task(object())
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (object(), "argument how of .*ends"),
+        ("\ud800", "argument of .*ends.* surrogates not allowed"),
+    ],
+)
+def test_an_argument_without_a_json_form_is_refused_by_name(
+    huey: JobHuey, how: object, says: str
+) -> None:
+    with pytest.raises(NotSerializable, match=says):
+        States(huey).task(how)
     assert counts(huey) == {}
 
 

@@ -7,10 +7,10 @@ ARGV 2     JSON     {proc, queues [names], done [what lib/commit takes], plan {w
                     left, each, pace: see lib/take} or absent to take none,
                     lent [queues of jobs held here], hop (due jobs wait for the scheduler)}
 ARGV 3..   blobs    opaque bytes that `done` names by position, the first is 1
-Returns    {now_ms, next due ms or "", {status of each done: ok,
-           fired (and its chord is complete), gone, or already (it counted when it was sent before)}, {job, ...}, {which of `lent` shut},
-           {id, token, envelope, queue, 1 to start or 0 to hold, task, and where one is not as usual
-           {attempts used 0, allowed 1, run 1, deaths 0, revoked 0, chord members {}}}
+Returns    {now_ms, next due ms or "", {status of each done: ok, fired (and its chord is complete), gone, or
+           already (it counted when it was sent before)}, {job, ...}, {which of `lent` shut}}; a job is
+           {id, token, envelope, queue, 1 to start or 0 to hold, task}, and where something is not as
+           usual, with one more list: {attempts used, allowed, run, deaths, revoked, {chord members}}
 Touches    jobs whose token matches; waiting jobs of the queues named
 Cost       O((done + want) * queues * log m)
 ]]
