@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import redis
-from hiredis import pack_command
 
 from tasks.engine import errors
 from tasks.engine.keys import lua_filled
@@ -191,8 +190,7 @@ class Scripts:
         pool: Any = self.client.connection_pool
         connection = pool.get_connection()
         try:
-            packed = [pack_command(tuple(words)) for words in (before, command) if words]
-            connection.send_packed_command(packed)
+            pool.send(connection, [before, command] if before else [command])
         except BaseException:
             pool.release(connection)
             raise

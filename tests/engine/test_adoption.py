@@ -22,13 +22,18 @@ from tasks.engine import JobFilter, State
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture
-def shop(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+@pytest.fixture(params=["hiredis", "without hiredis"])
+def shop(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[ModuleType]:
     """Start the stranger's consumer, and give the stranger's module."""
     monkeypatch.setenv("SHOP_REDIS", redis_url)
     sys.modules.pop("apps.shop", None)
     found = importlib.import_module("apps.shop")
     path = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'engine'}"
+    if request.param != "hiredis":
+        (tmp_path / "hiredis.py").write_text("raise ImportError('not installed')")
+        path = f"{tmp_path}{os.pathsep}{path}"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
             [str(Path(sys.executable).with_name("huey_consumer")), "apps.shop.huey", "-w", "3"],
