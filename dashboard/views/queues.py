@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,7 +18,7 @@ from dashboard.views.pauses import until
 from tasks.database import reading, utcnow
 from tasks.engine import EngineError, JobFilter, State, UnknownQueue, Unreachable
 from tasks.engine.figures.measuring import RANGES
-from tasks.engine.figures.metrics import Figures
+from tasks.engine.figures.metrics import Figures, forecast
 from tasks.engine.instance import QueueStats, Worker
 
 bp = Blueprint("queues", __name__)
@@ -60,6 +61,7 @@ def show(name: str) -> Any:
     """Show one queue: in and out, depth, wait and run, what is in it, who serves it."""
     queue, range_ = _queue(name), shown_range("1h", tuple(RANGES))
     found = _nothing() if watch().error else shared(lambda: _figures(queue, range_))
+    queue = found.pop("queue", queue)
     figures = (queue.counts, queue.pause, queue.breaker, queue.live, queue.concurrency, queue.rate, queue.retention,
                found["points"], found["mix"], [worker.busy for worker in found["workers"]])  # fmt: skip
     return render("queue.html", figures=figures, queue=queue, range_=range_, offered=tuple(RANGES),
@@ -68,19 +70,45 @@ def show(name: str) -> Any:
 
 
 def _nothing() -> dict[str, Any]:
-    return {"points": [], "charts_of": {}, "mix": [], "workers": [], "jobs": [], "seen": None}
+    return {
+        "points": [],
+        "charts_of": {},
+        "mix": [],
+        "workers": [],
+        "jobs": [],
+        "seen": None,
+        "rates": None,
+    }
 
 
 def _figures(queue: QueueStats, range_: str) -> dict[str, Any]:
     reads = actions.huey().reads
     points = reads.metrics(range_, queue=queue.name)
     marks = [(event.at, event.text) for event in reads.events(points[0].at)]
-    seen = reads.measured(RANGES[range_].span_s, queue=queue.name)
+    seen, mix = reads.measured(RANGES[range_].span_s, queue=queue.name), reads.task_mix(queue.name)
+    queue = _counted(queue, mix)
     return {
-        "points": points, "seen": seen, "charts_of": _plots(queue, points, seen, marks),
-        "mix": _mix(reads.task_mix(queue.name)), "workers": _serving(reads.workers(), queue.name),
+        "queue": queue, "rates": _last(points), "points": points, "seen": seen, "charts_of": _plots(queue, points, seen, marks),
+        "mix": _mix(mix), "workers": _serving(reads.workers(), queue.name),
         "jobs": reads.jobs(JobFilter(queue=queue.name), limit=6).items,
     }  # fmt: skip
+
+
+def _counted(queue: QueueStats, mix: Mapping[Any, Mapping[State, int]]) -> QueueStats:
+    """Return the queue as the look at its tasks found it: all of a page tells of one moment."""
+    counts = {state: sum(states.get(state, 0) for states in mix.values()) for state in State}
+    waiting = counts[State.WAITING]
+    return replace(
+        queue, counts=counts, oldest_waiting_s=queue.oldest_waiting_s if waiting else None,
+        forecast=forecast(waiting, queue.into, queue.out, utcnow()),
+    )  # fmt: skip
+
+
+def _last(points: Sequence[Figures]) -> tuple[float, float, int]:
+    """Return what came in and went out a minute at the end of the chart, and over how many seconds."""
+    last = points[-2]
+    every = last.span_s // 60
+    return last.ready / every, last.taken / every, last.span_s
 
 
 def _plots(queue: QueueStats, points: Sequence[Figures], seen: Figures,

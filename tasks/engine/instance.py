@@ -60,6 +60,7 @@ class QueueStats:
     live: Sequence[str] = ()  # options that an operator set: concurrency, rate, retention(_failed)
     into: float = 0.0  # jobs a minute that began to wait, over the last whole minutes
     out: float = 0.0  # jobs a minute that began to run
+    rated_over: int = 0  # how many minutes these two tell of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

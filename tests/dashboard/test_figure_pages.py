@@ -98,6 +98,17 @@ def limits_of(huey: JobHuey, name: str) -> dict[str, Any]:
     return {"concurrency": queue.concurrency, "rate": queue.rate, **queue.retention}
 
 
+def test_the_parts_of_a_queues_page_tell_of_one_moment(admin: Browser, ran: str, ends: Any) -> None:
+    admin.get("/queues/maintenance")  # what everybody shares is read now, and kept for a second
+    ends("well")
+    page = admin.get("/queues/maintenance?range=24h").text
+    tile = re.search(r"<b>(\d+)</b><span>waiting", page)
+    assert tile
+    assert f"All {tile[1]} waiting" in page
+    assert re.search(rf"ends\s+{tile[1]} ", row(page.split("What is in it")[1], ran))
+    assert "a minute in the last whole" in page, "a rate says of which time it tells"
+
+
 def test_a_queue_says_what_is_in_it_and_that_nobody_serves_it(
     admin: Browser, ran: str, huey: JobHuey, app: Any
 ) -> None:

@@ -72,6 +72,7 @@ def _read(row: Sequence[Any], rate: Rate | None, declared: Queue | None) -> Read
         "live": tuple(name for field, name in LIVE.items() if field in options),
         "per_minute": {n: getattr(rate.newest, n) if rate else 0 for n in PER_MINUTE},
         "into": rate.into if rate else 0.0, "out": rate.out if rate else 0.0,
+        "rated_over": rate.minutes if rate else 0,
     }  # fmt: skip
     return Read(row, rate, declared, options, told)
 
