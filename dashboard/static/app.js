@@ -34,6 +34,7 @@
   // ---- Regions: each is asked for when it is due and nobody is at work in it
 
   const REGION = "[hx-trigger=due]";
+  const STALE_S = 5;
   const due = new Map();
   const every = (region) => Number(region.dataset.every) || 5;
   const postpone = (region, seconds) => due.set(region.id, Date.now() + seconds * 1000);
@@ -84,13 +85,22 @@
     if (detail.shouldSwap) remember(detail.target);
   });
 
-  // After every request, whatever became of it: a server that is slow says how long to wait.
+  // After every request, whatever became of it: a server that is slow says how long to wait. While figures are
+  // old that does not count: what it waited for was Redis, which may be back by then.
   document.addEventListener("htmx:afterRequest", ({ detail }) => {
     const answered = detail.xhr.status > 0 && (detail.xhr.status < 400);
     if (!detail.elt.matches(REGION)) return answered ? undefined : tellFailure(detail.xhr);
     const asked = Number(detail.xhr.getResponseHeader("Retry-After")) || every(detail.elt);
-    postpone(detail.elt, answered ? asked : Math.max(5, asked));
-    return light(answered && !one(`[id="${detail.elt.id}"]`)?.hasAttribute("data-stale") ? "live" : "stale");
+    const fresh = answered && !one(`[id="${detail.elt.id}"]`)?.hasAttribute("data-stale");
+    postpone(detail.elt, fresh || detail.xhr.status === 429 ? asked : STALE_S);
+    return light(fresh ? "live" : "stale");
+  });
+
+  // Old figures are not left to a page that is looked at again.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || one(".live")?.dataset.state !== "stale") return;
+    for (const region of all(REGION)) if (due.get(region.id) !== Infinity) postpone(region, 0);
+    askWhatIsDue();
   });
 
   // What the reader opened stays open; what the script uncovered stays uncovered.

@@ -295,6 +295,30 @@ def test_a_page_without_an_answer_says_so_and_takes_its_acts_away(
     expect(page.locator("[data-when-stale]")).to_be_hidden()
 
 
+def test_a_page_with_old_figures_asks_soon_whatever_the_server_wished(
+    page: Page, hasten: Callable[[], None]
+) -> None:
+    page.goto("/queues")
+    old = '<div id="live" hx-get="/queues" hx-trigger="due" hx-swap="morph:outerHTML" data-stale>Old</div>'
+
+    def answer_late(route: Any) -> None:
+        route.fulfill(status=200, body=old, headers={"Retry-After": "53"}, content_type="text/html")
+
+    page.route("**/queues", answer_late)
+    hasten()
+    expect(page.locator(".live")).to_have_text("Stale")
+    page.unroute("**/queues")
+    with page.expect_response("**/queues"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(page.locator(".live")).to_have_text("Live")
+    page.route("**/queues", answer_late)
+    hasten()
+    expect(page.locator(".live")).to_have_text("Stale")
+    page.unroute("**/queues")
+    hasten()
+    expect(page.locator(".live")).to_have_text("Live")
+
+
 def test_an_act_shows_its_toast_and_the_change_without_leaving_the_page(
     page: Page, huey: JobHuey
 ) -> None:
