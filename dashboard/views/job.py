@@ -30,12 +30,13 @@ from tasks.mailer.messages import BY_NAME as EMAIL_TYPES
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """A line of the timeline: an attempt, an operator's act, or an operation."""
+    """A line of the timeline: an attempt, an act, an operation, a suppression; else it was queued."""
 
     at: datetime
     attempt: Attempt | None = None
     act: AuditEntry | None = None
     operation: Any = None
+    suppressed: mail.Suppression | None = None
 
 
 @bp.get("/jobs/<job_id>")
@@ -61,8 +62,8 @@ def show(job_id: str) -> Any:
                along and along.figures)  # fmt: skip
     return render(
         "job.html", figures=figures, job=job, names=actions.huey().parameters(job.task), logs=logs,
-        mail=its_mail, sealed=_sealed(its_mail), tries=tries, suppressed=suppressed, end=_end(job), row=row,
-        happened=_timeline(job, acts, touched), runs=_runs(runs, job_id), compare=_good(runs, job_id),
+        mail=its_mail, sealed=_sealed(its_mail), **_talk(job, tries), suppressed=suppressed, end=_end(job), row=row,
+        happened=_timeline(job, acts, touched, suppressed), runs=_runs(runs, job_id), compare=_good(runs, job_id),
         **_error(job), raw=_raw(job), can_edit=actions.huey().signature(job.task) is not None,
         along=along, kin=kin, copies=_copies(acts), has_secrets=bool(actions.huey().secrets(job.task)),
     )  # fmt: skip
@@ -94,11 +95,25 @@ def _copies(acts: Sequence[AuditEntry]) -> dict[str, list[str]]:
     }
 
 
-def _timeline(job: Job, acts: Sequence[AuditEntry], touched: Sequence[Any]) -> list[Happened]:
-    """Return what happened in the order of time: attempts, acts, operations."""
-    lines = [Happened(a.started_at, attempt=a) for a in job.attempts]
+def _talk(job: Job, tries: Sequence[mail.EmailAttempt]) -> dict[str, Any]:
+    """Return the last talk with a mail server, the attempt it belongs to, and one since without any."""
+    if not tries:
+        return {"talk": None, "talked": None, "silent": None}
+    talk, kept = tries[-1], [*job.attempts]
+    same = [a for a in kept if a.number == talk.number]  # of each run
+    talked = min(same, key=lambda a: abs(a.started_at - talk.started_at), default=None)
+    silent = kept[-1] if talked and kept[-1] is not talked else None
+    return {"talk": talk, "talked": talked, "silent": silent}
+
+
+def _timeline(job: Job, acts: Sequence[AuditEntry], touched: Sequence[Any],
+              suppressed: mail.Suppression | None) -> list[Happened]:  # fmt: skip
+    """Return what happened in the order of time, from its queueing on."""
+    lines = [Happened(job.created_at)] if job.created_at else []
+    lines += [Happened(a.started_at, attempt=a) for a in job.attempts]
     lines += [Happened(a.at, act=a) for a in acts]
     lines += [Happened(t.at, operation=t) for t in touched]
+    lines += [Happened(suppressed.created_at, suppressed=suppressed)] if suppressed else []
     return sorted(lines, key=lambda line: line.at)
 
 

@@ -228,6 +228,34 @@ def test_a_refused_mail_leads_on_to_where_something_can_be_done(
     assert (leads == "#resend-to") == ('id="resend-to"' in admin.get(f"/emails/{queued.email_id}").text)  # fmt: skip
 
 
+def test_a_run_that_asked_no_server_is_not_shown_with_the_talk_of_the_run_before(
+    admin: Browser, huey: JobHuey
+) -> None:
+    queued = send(
+        Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
+    )
+    job_id = queued.job_id
+    with db.session() as session:
+        models.suppress(session, "ada@example.org", "hard", "550 5.1.1 no such user")
+    run_one(huey)
+    with db.session() as session:
+        first = huey.reads.job(job_id).attempts[0]
+        session.add(models.EmailAttempt(email_id=queued.email_id, number=1, phase="rcpt", server="relay",
+                                        outcome="bounced", started_at=first.started_at))  # fmt: skip
+    assert "<h2>SMTP, attempt 1</h2>" in admin.get(f"/jobs/{job_id}").text
+    admin.post(f"/jobs/{job_id}/retry")
+    run_one(huey)
+    page = admin.get(f"/jobs/{job_id}").text
+    assert [a.run for a in huey.reads.job(job_id).attempts] == [1, 2]
+    assert "<h2>SMTP, attempt 1 of run 1</h2>" in page
+    assert "attempt 1 of run 2 asked no server" in page
+    lines = page.split('class="events"')[1].split("</ol>")[0]
+    shown = re.findall(r'<li><time datetime="([^"]+)"', lines)
+    assert len(shown) == 5, "queued, two attempts, an act, the suppression"
+    assert shown == sorted(shown)
+    assert lines.index("suppression list") < lines.index("retried")
+
+
 def test_deleting_a_job_asks_once_more(admin: Browser, huey: JobHuey, failed: str) -> None:
     assert f'href="/jobs/{failed}/delete"' in admin.get(f"/jobs/{failed}").text
     page = admin.get(f"/jobs/{failed}/delete").text
