@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from browsing import Browser
 from flask import Flask
 from sqlalchemy import select
 
-from dashboard import auth
+from dashboard import auth, formats
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey
@@ -71,8 +72,13 @@ def test_the_dead_and_what_was_recovered_stay_for_a_day(
     admin: Browser, huey: JobHuey, worker: Worker
 ) -> None:
     job_id = worker.jobs[0].id
+    beat = worker.seen_at - timedelta(minutes=2)
+    seen_ms = round(beat.timestamp() * 1000)
+    huey.storage.call("HSET", huey.storage.keys.of("proc", worker.id), "seen", seen_ms)
     huey.lease.sweep({worker.id: "killed by SIGKILL"})
     page = admin.get("/workers").text
+    assert f'last heard of at <time datetime="{formats.iso(beat)}"' in page, "not when it was found"
+    assert "given up after" in admin.get(f"/jobs/{job_id}").text, "how long it ran nobody knows"
     assert "No worker is alive" in page
     assert "killed by SIGKILL" in page
     assert "1 job recovered, none failed" in page
