@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis
+from redis.connection import HiredisRespSerializer
 
 try:
     from hiredis import pack_command
@@ -15,6 +16,29 @@ except ImportError:  # redis-py does without as well, more slowly
     pack_command = None  # type: ignore[assignment]
 
 SPARE_MOST = 8
+NUMBERS = frozenset({int, float})
+
+
+def texts(words: Iterable[Any]) -> tuple[Any, ...]:
+    """Return the words of a command, its numbers as texts.
+
+    hiredis 3.5 ends the process (SIGSEGV) where a signal's handler raises while it writes a number:
+    a task's timeout, a second signal to stop.
+    """
+    return tuple([str(word) if type(word) in NUMBERS else word for word in words])
+
+
+class Packer(HiredisRespSerializer):
+    """Writes the client's own commands by hiredis, which gets texts alone."""
+
+    def pack(self, *words: Any) -> Any:
+        """Return the parts of a command."""
+        return super().pack(*texts(words))
+
+
+def packer() -> Packer | None:
+    """Return what a client writes commands by; None leaves it to redis-py."""
+    return None if pack_command is None else Packer()
 
 
 class Pool(redis.ConnectionPool):
@@ -54,7 +78,7 @@ class Pool(redis.ConnectionPool):
         if pack_command is None:
             packed = connection.pack_commands(commands)
         else:  # what redis-py does around it takes as long again
-            packed = [pack_command(tuple(words)) for words in commands]
+            packed = [pack_command(texts(words)) for words in commands]
         connection.send_packed_command(packed)
 
     def release(self, connection: Any) -> None:

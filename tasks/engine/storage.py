@@ -15,7 +15,7 @@ from tasks.engine.adding import ENCODE, Added, Adding, Row
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import HueyStorage
 from tasks.engine.keys import Keys
-from tasks.engine.pool import Pool
+from tasks.engine.pool import Pool, packer
 from tasks.engine.scripts import Begun, Scripts
 
 CONNECT_TIMEOUT_S = 1.0
@@ -40,6 +40,7 @@ def connect(url: str) -> redis.Redis:
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=SOCKET_TIMEOUT_S,
         max_connections=1000,
+        command_packer=packer(),
     )
     return redis.Redis.from_pool(pool)
 

@@ -63,6 +63,24 @@ def test_the_next_call_gets_its_own_reply(
     assert huey.dequeue().id == job_id
 
 
+def test_hiredis_writes_texts_alone(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a signal's handler raises while it writes a number it ends the process."""
+    pack, given = pytest.importorskip("hiredis").pack_command, list[Any]()
+
+    def packed(words: tuple[Any, ...]) -> bytes:
+        given.extend(words)
+        return bytes(pack(words))
+
+    monkeypatch.setattr("hiredis.pack_command", packed)
+    monkeypatch.setattr("tasks.engine.pool.pack_command", packed)
+    for call in CALLS.values():
+        call(huey)
+    huey.storage.client.connection_pool.disconnect()
+    assert huey.storage.call("ECHO", 1.5) == b"1.5"
+    assert {type(word) for word in given} <= {str, bytes}
+    assert "1.5" in given
+
+
 def test_a_refusal_is_a_reply_and_costs_no_connection(huey: JobHuey) -> None:
     number = huey.storage.call("CLIENT", "ID")
     with pytest.raises(Exception, match="refuses"):
