@@ -125,6 +125,15 @@ def size(octets: int | None) -> str:
     return f"{octets} B"
 
 
+def few(value: float | None) -> str:
+    """Return a number that is not rounded away where it is small: 0.3, 7.5, 224, under 0.01."""
+    if not value or value >= 9.95:
+        return number(value)
+    if value < 0.01:
+        return "under 0.01"
+    return f"{value:.1g}" if value < 1 else f"{value:.1f}".removesuffix(".0")
+
+
 def figure(kpi: Any) -> str:
     """Return a KPI's figure without its unit."""
     if kpi.value is None:
@@ -140,7 +149,7 @@ def figure(kpi: Any) -> str:
             if kpi.value < 10
             else f"{kpi.value:.0f}"
         )
-    return number(kpi.value)
+    return few(kpi.value)
 
 
 def unit(kpi: Any) -> str:

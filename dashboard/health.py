@@ -307,7 +307,7 @@ def _said(kpi: Kpi, value: float | None) -> str:
     """Return a figure of this KPI with its unit."""
     if kpi.unit == "%":
         return formats.share(value)
-    return formats.duration(value) if kpi.unit == "s" else f"{formats.number(value)} {kpi.unit}"
+    return formats.duration(value) if kpi.unit == "s" else f"{formats.few(value)} {kpi.unit}"
 
 
 def _off_target(figures: Sequence[Kpi]) -> list[Check]:

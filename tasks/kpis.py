@@ -54,6 +54,11 @@ class Definition:
     meaning: str
     where: str = ""
 
+    @property
+    def title(self) -> str:
+        """Return the label without its time: for a figure over another one."""
+        return self.label.removesuffix(f", {self.hours} h")
+
     def of(self, seen: Seen) -> Kpi:
         """Return the figure of one span of time."""
         value, samples = self.measure(seen)
@@ -99,15 +104,15 @@ def _throughput(seen: Seen) -> tuple[float | None, int]:
 
 
 KPIS = (
-    Definition("api_response_ms", "API answer, mean", "ms", 200, False, 1, _api,
+    Definition("api_response_ms", "API answer, mean, 1 h", "ms", 200, False, 1, _api,
                "Mean server time of the academy's calls and POST /api/email"),
     Definition("delivery_rate", "Mail delivered, 24 h", "%", 0.95, True, 24, _delivery,
                "Sent of sent, failed and expired; bounces are taken off", "/emails?state=failed"),
     Definition("failed_rate", "Jobs failed, 24 h", "%", 0.05, False, 24, _failed,
                "Ended failed of all that completed or failed", "/jobs?status=failed"),
-    Definition("processing_s", "Wait and run, p95", "s", 30, False, 1, _processing,
+    Definition("processing_s", "Wait and run, p95, 1 h", "s", 30, False, 1, _processing,
                "Ready to finished, of 95 in 100 jobs; sync and maintenance left out", "/queues"),
-    Definition("jobs_per_minute", "Jobs a minute", "", None, True, 1, _throughput,
+    Definition("jobs_per_minute", "Jobs a minute, 1 h", "", None, True, 1, _throughput,
                "Completed and failed jobs"),
 )  # fmt: skip
 BY_NAME = {found.name: found for found in KPIS}

@@ -98,9 +98,7 @@ def said(kpi: Kpi, value: float | None = None) -> str:
     if kpi.unit == "%":
         return formats.share(shown)
     return (
-        formats.duration(shown)
-        if kpi.unit == "s"
-        else f"{formats.number(shown)} {kpi.unit}".strip()
+        formats.duration(shown) if kpi.unit == "s" else f"{formats.few(shown)} {kpi.unit}".strip()
     )
 
 

@@ -207,6 +207,7 @@ def test_the_five_are_shown_over_each_range_with_a_table_and_a_week_before(
     note_version(huey)
     for range_ in ("1h", "24h", "7d", "30d", "90d"):
         page = admin.get(f"/kpis?range={range_}").text
+        assert f"over {range_[:-1]} {range_[-1]}, no target" in page, "a mean says of which time"
         assert page.count('class="kpi-row"') + page.count('class="kpi-row" data-off') >= 5
         assert page.count("a week before") >= 5
         assert page.count("<caption") >= 5, "each chart has its table"

@@ -114,7 +114,8 @@ def test_other_arguments_stand_on_one_line() -> None:
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
     [(None, "ms", ("–", "")), (38.4, "ms", ("38", "ms")), (0.9786, "%", ("97.9", "%")),
-     (1.0, "%", ("100", "%")), (0.8, "s", ("0.8", "s")), (198, "s", ("3:18", "min")), (1284, "", (f"1{T}284", ""))],
+     (1.0, "%", ("100", "%")), (0.8, "s", ("0.8", "s")), (198, "s", ("3:18", "min")), (1284, "", (f"1{T}284", "")),
+     (0.31, "", ("0.3", "")), (7.46, "", ("7.5", "")), (2.0, "", ("2", "")), (0.0007, "", ("under 0.01", "")), (0.0, "", ("0", ""))],
 )  # fmt: skip
 def test_a_kpi_is_a_figure_and_a_unit(
     value: float | None, unit: str, shown: tuple[str, str]
