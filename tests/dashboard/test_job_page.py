@@ -225,6 +225,10 @@ def test_a_refused_mail_leads_on_to_where_something_can_be_done(
     primary = re.findall(r'<a class="button primary" href="([^"]+)"', page)
     assert [address for address in primary if address.endswith(leads)] == primary
     assert primary
+    assert ("Lift the suppression" in page) == (leads == "#resend-to")
+    lifted = {"address": "ada@example.org", "next": f"/jobs/{queued.job_id}"}
+    assert admin.post("/emails/suppressions/lift", lifted).location == f"/jobs/{queued.job_id}"
+    assert "Lift the suppression" not in admin.get(f"/jobs/{queued.job_id}").text
     assert (leads == "#resend-to") == ('id="resend-to"' in admin.get(f"/emails/{queued.email_id}").text)  # fmt: skip
 
 
