@@ -26,6 +26,7 @@ def test_retry_after_uses_up_an_attempt_and_waits(huey: JobHuey) -> None:
     assert (job.state, job.attempts_made, job.max_attempts) == (S.RETRYING, 1, 2)
     assert span.ahead(job.scheduled_for, 3600, 3600)
     assert (job.deferred_reason, job.attempts[0].outcome) == ("the other side is busy", "retrying")
+    assert (job.why_waiting or "").endswith(". Reason: the other side is busy")
     command(huey, "run_now", job_id)
     run_all(huey)
     job = huey.reads.job(job_id)

@@ -100,7 +100,7 @@ class Explaining:
         if job.state is State.ACTIVE or job.state in FINAL:
             return None
         if job.state in (State.SCHEDULED, State.RETRYING):
-            reason = f": {job.deferred_reason}" if job.deferred_reason else ""
+            reason = f". Reason: {job.deferred_reason}" if job.deferred_reason else ""
             what = "next attempt due" if job.state is State.RETRYING else "due"
             return f"{what} at {job.scheduled_for:%H:%M:%S} UTC on {job.scheduled_for:%d %b %Y}{reason}"
         held = self._held_back(job, options, pauses)
