@@ -131,7 +131,7 @@ def _top(known: Sequence[float], target: float | None, unit: str) -> float:
         return 1.0 if highest > 0.5 else nice(max(0.01, highest) * 100) / 100
     if unit == "ms" and highest > LONG_MS[0]:
         return next((top for top in LONG_MS if top >= highest), float(nice(highest)))
-    return float(nice_count(highest) if not unit else nice(highest or 1))
+    return float(nice_count(highest))
 
 
 def _line(frame: Frame, at: Sequence[datetime], kind: str, values: Values, name: str | None,

@@ -66,7 +66,7 @@ def test_one_group_says_what_it_hit_and_offers_exactly_its_jobs(admin: Browser, 
     assert "&lt;ada@a.example&gt; blocked by zen" in page
     assert "Retry 3 jobs" in page
     assert "<b>2</b>people affected" in page
-    for value in ("a.example", "b.example", "welcome", "receipt", "new since yesterday"):
+    for value in ("a.example", "b.example", "welcome", "receipt", "new, first seen"):
         assert value in page
     assert f"kind=retry&amp;status=failed&amp;q=group:{group}" in page
     sample = html.unescape(re.findall(r'<tr data-href="(/jobs/[^"]+)"', page)[0])

@@ -98,7 +98,7 @@ def test_percentiles_of_points_without_a_job_are_gaps() -> None:
 
 @pytest.mark.parametrize(
     ("highest_s", "said"),
-    [(0.3, ["0", "0.20 s", "0.40 s"]), (14, ["0", "10 s", "20 s"]), (156, ["0", "2 min", "4 min"]), (5000, ["0", "1 h", "2 h"])],
+    [(0, ["0", "1 ms", "2 ms"]), (0.3, ["0", "0.20 s", "0.40 s"]), (14, ["0", "10 s", "20 s"]), (156, ["0", "2 min", "4 min"]), (5000, ["0", "1 h", "2 h"])],
 )  # fmt: skip
 def test_an_axis_of_time_is_said_in_single_words(highest_s: float, said: Sequence[str]) -> None:
     values = [0, highest_s * 1000]
