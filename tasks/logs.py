@@ -83,7 +83,8 @@ def in_consumer() -> None:
 
 
 def take_over() -> None:
-    """Take away the handler that huey_consumer gave Huey's own logger."""
-    logger = logging.getLogger("huey")
-    logger.handlers.clear()
-    logger.setLevel(logging.NOTSET)
+    """Take away the handler that huey_consumer gave Huey's own logger, and the engine shares."""
+    for name in ("huey", "tasks.engine"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)

@@ -36,6 +36,15 @@ JOINED_S = 0.2
 TRIM_EACH_S = 30.0
 
 
+def share_log(ours: logging.Logger, hueys: logging.Logger) -> None:
+    """Write our lines where and as Huey's are written, in an app that set up no log of its own."""
+    if ours.hasHandlers():
+        return
+    for handler in hueys.handlers:
+        ours.addHandler(handler)
+    ours.setLevel(hueys.level)
+
+
 def orphaned(huey: JobHuey) -> bool:
     """Tell whether the consumer that forked this process is gone: nobody would ever stop it."""
     return bool(huey.parent_pid) and os.getppid() != huey.parent_pid
@@ -188,6 +197,7 @@ class JobConsumer(Consumer):
 
         Exits with 2 and one sentence when Redis is away at the start or cannot carry the engine.
         """
+        share_log(logger, logging.getLogger("huey"))
         self._check_server()
         self._check_schema()
         self.huey.commands.configure()

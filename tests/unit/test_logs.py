@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tasks import logs
+from tasks.engine.consumer import share_log
 from tasks.engine.current import RUNNING, CurrentJob
 from tasks.settings import load
 
@@ -71,3 +72,24 @@ def test_hueys_own_handler_gives_way(capsys: pytest.CaptureFixture[str]) -> None
     logs.take_over()
     logging.getLogger("huey.consumer").warning("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_engines_lines_go_where_hueys_go_and_only_where_nobody_else_writes_them() -> None:
+    ours, hueys = logging.Logger("engine"), logging.Logger("huey", logging.WARNING)
+    stock, own = logging.StreamHandler(), logging.StreamHandler()
+    hueys.addHandler(stock)
+    share_log(ours, hueys)
+    share_log(ours, hueys)
+    assert (ours.handlers, ours.level) == ([stock], logging.WARNING)
+    ours.handlers[:] = [own]
+    share_log(ours, hueys)
+    assert ours.handlers == [own]
+
+
+def test_what_the_engine_shared_gives_way_too(capsys: pytest.CaptureFixture[str]) -> None:
+    engine = logging.getLogger("tasks.engine")
+    engine.addHandler(logging.StreamHandler())
+    logs.start(load({}))
+    logs.take_over()
+    engine.warning("said once")
+    assert capsys.readouterr().err.count("said once") == 1
