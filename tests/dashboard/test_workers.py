@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from browsing import Browser
 from flask import Flask
+from playwright.sync_api import Page
 from sqlalchemy import select
 
 from dashboard import auth, formats
@@ -83,6 +84,16 @@ def test_the_dead_and_what_was_recovered_stay_for_a_day(
     assert "killed by SIGKILL" in page
     assert "1 job recovered, none failed" in page
     assert f'href="/jobs/{job_id}"' in page
+
+
+@pytest.mark.browser
+def test_a_long_name_of_a_host_does_not_push_the_acts_out_of_sight(
+    page: Page, worker: Worker
+) -> None:
+    page.goto("/workers")
+    page.locator("td.wraps").first.evaluate("cell => { cell.textContent = 'a1b2c3d4'.repeat(4); }")
+    box = page.locator(".scroll").first
+    assert box.evaluate("box => box.scrollWidth <= box.clientWidth")
 
 
 def test_a_viewer_may_only_look(enter: Callable[[str], Browser], worker: Worker) -> None:
