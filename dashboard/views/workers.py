@@ -11,6 +11,7 @@ from dashboard.pages import render, say, shared, watch
 from dashboard.rights import BY_NAME
 from dashboard.security import declare
 from tasks.engine import EngineError, Unreachable
+from tasks.engine.instance import Worker
 
 bp = Blueprint("workers", __name__)
 
@@ -22,8 +23,17 @@ def table() -> Any:
         found = shared(actions.huey().reads.workers)
     except Unreachable as exc:
         return render("workers.html", workers=[], here=[], gone=[], running=[], error=str(exc), status=503)  # fmt: skip
+    late = {w.id: w.seen_at for w in found if w.state != "dead" and _is_late(w)}
     figures = [
-        (w.id, w.state, w.busy, w.outdated, w.recovered, [(j.id, j.progress) for j in w.jobs])
+        (
+            w.id,
+            w.state,
+            w.busy,
+            late.get(w.id),
+            w.outdated,
+            w.recovered,
+            [(j.id, j.progress) for j in w.jobs],
+        )
         for w in found
     ]
     here = [worker for worker in found if worker.state != "dead"]
@@ -33,9 +43,16 @@ def table() -> Any:
     )
     told = [check.sentence for check in watch().troubles if check.name in ("unserved", "versions")]
     return render(
-        "workers.html", figures=(figures, told), workers=found, here=here, running=running,
+        "workers.html", figures=(figures, told), workers=found, here=here, running=running, late=late,
         gone=[worker for worker in found if worker.state == "dead"], error="",
     )  # fmt: skip
+
+
+def _is_late(worker: Worker) -> bool:
+    """Tell whether a beat of a worker is missing, with a second to spare for the look itself."""
+    snapshot = watch().snapshot
+    since_s = (snapshot.at - worker.seen_at).total_seconds() if snapshot else 0.0
+    return since_s > 2 * actions.huey().beat_s + 1
 
 
 @bp.post("/workers/<worker_id>/<any(quiet, wake, stop, stop_now):what>")

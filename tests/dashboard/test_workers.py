@@ -49,6 +49,22 @@ def test_the_page_says_what_each_worker_runs_and_how_far_it_is(
     assert f'action="/jobs/{worker.jobs[0].id}/cancel"' in page
 
 
+def test_a_heartbeat_is_on_time_until_one_is_missing(
+    admin: Browser, huey: JobHuey, worker: Worker, app: Flask
+) -> None:
+    huey.lease.lease_s = 600.0  # however slow this machine is, it lives
+    huey.lease.beat()
+    ahead_ms = round(worker.seen_at.timestamp() * 1000) + 600_000
+    seen = ("HSET", huey.storage.keys.of("proc", worker.id), "seen")
+    huey.storage.call(*seen, ahead_ms)
+    assert "on time" in admin.get("/workers").text
+    huey.storage.call(*seen, ahead_ms - 660_000)
+    app.extensions["watch"].forget()
+    page = admin.get("/workers").text
+    assert "on time" not in page
+    assert " ago</time>" in page
+
+
 @pytest.mark.parametrize("what", ["quiet", "stop", "stop_now"])
 def test_a_wish_reaches_the_worker_with_its_next_beat(
     admin: Browser, huey: JobHuey, worker: Worker, what: str
