@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -323,4 +324,5 @@ def in_this_slot(huey: JobHuey, task: Any) -> None:
     """Run a job in one more slot, and ask for the next."""
     huey._slot.in_loop = True
     huey.execute(task)
-    huey.dequeue()
+    with contextlib.suppress(Unreachable):
+        huey.dequeue()
