@@ -19,7 +19,7 @@ from benchmarks import stage
 from benchmarks.stage import consumer, counters, ratios, server, spread, table
 
 JOBS = int(os.environ.get("BULK_JOBS", "20000"))
-BESIDE = int(os.environ.get("BULK_BESIDE", "20000"))
+BESIDE = int(os.environ.get("BULK_BESIDE", "100000"))
 ROUNDS = int(os.environ.get("BULK_ROUNDS", "4"))
 LIMIT_S = 300
 STEPS: tuple[tuple[str, str, dict[str, Any]], ...] = (

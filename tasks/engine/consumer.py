@@ -17,6 +17,7 @@ from huey.consumer import Consumer, ConsumerStopped, Scheduler, Worker
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.keys import SCHEMA, newer
 from tasks.engine.operating.checking import Check
+from tasks.engine.operating.yielding import Yielding
 from tasks.engine.reading import fleet
 from tasks.engine.running.bookkeeping import Bookkeeping, note_version
 from tasks.engine.ticking import periodic
@@ -29,7 +30,6 @@ PROMOTED_AT_ONCE = 200
 TRIMMED_AT_ONCE = 50
 AWAY_S = 0.5
 OPERATE_S = 0.5  # of housekeeping at a stretch: due jobs and ticks wait no longer
-REST = 2.0  # for each second of a step, so that workers hardly notice a bulk act
 LAST_TRIES = 5
 STOPS = ("stop", "halt")  # wishes: after what runs now, and at once
 JOINED_S = 0.2
@@ -125,6 +125,7 @@ class JobScheduler(Scheduler):
         self._next_sweep = 0.0
         self._check = Check(self.huey.storage)
         self._books = Bookkeeping(self.huey)
+        self._yielding = Yielding(self.huey.storage)
         self._booked = self._ticked = 0  # Unix minutes, by Redis's clock
         self._died: tuple[str, ...] = ()
         self._busy = False
@@ -156,7 +157,7 @@ class JobScheduler(Scheduler):
                 return False
             if time.monotonic() > until:
                 return True
-            self.stop_flag.wait(REST * (time.monotonic() - started))
+            self.stop_flag.wait(self._yielding.rest_s(time.monotonic() - started))
         return False
 
     def keep_house(self) -> None:
