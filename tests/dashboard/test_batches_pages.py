@@ -11,30 +11,14 @@ from driving import run_all
 from flask import Flask
 
 from dashboard import auth
-from tasks.engine import JobHuey, Permanent, State
-
-_tasks: dict[str, Any] = {}
+from tasks.engine import JobHuey, State
 
 
 @pytest.fixture
-def part(huey: JobHuey) -> Any:
-    if not _tasks:
-
-        @huey.task(name="demo.part", queue="maintenance")
-        def part(how: str = "well") -> str:
-            if how == "failed":
-                raise Permanent("the door is <locked>")
-            return how
-
-        _tasks["part"] = part
-    return _tasks["part"]
-
-
-@pytest.fixture
-def batch_id(huey: JobHuey, part: Any) -> str:
+def batch_id(huey: JobHuey, ends: Any) -> str:
     """Return a batch of four: two completed, one failed, one for later."""
-    calls = [part.s(), part.s("failed"), part.s(), part.s(delay=3600)]
-    made = huey.batch(calls, name="monthly import", by="ada", callback=part.s())
+    calls = [ends.s(), ends.s("failed"), ends.s(), ends.s(delay=3600)]
+    made = huey.batch(calls, name="monthly import", by="ada", callback=ends.s())
     run_all(huey)
     return made
 
@@ -94,10 +78,10 @@ def test_the_api_says_the_same(app: Flask, admin: Browser, batch_id: str) -> Non
 
 
 def test_a_batch_that_a_worker_closed_says_so(
-    admin: Browser, huey: JobHuey, part: Any, app: Flask
+    admin: Browser, huey: JobHuey, ends: Any, app: Flask
 ) -> None:
     batch_id = huey.open_batch(name="half an import")
-    huey.enqueue_many([part.s()], batch=batch_id)
+    huey.enqueue_many([ends.s()], batch=batch_id)
     page = admin.get(f"/batches/{batch_id}").text
     assert "a worker closes the batch 15 minutes after the last job" in page
     huey.storage.call("ZADD", huey.storage.keys.one("adding"), "1", batch_id)

@@ -55,3 +55,8 @@ def listen(huey: JobHuey, ended: threading.Event) -> None:
             if (task := huey.dequeue()) is not None:
                 huey.execute(task)
     huey.leave_loop()
+
+
+def is_called(huey: JobHuey, queue: str) -> bool:
+    """Tell whether a call to look at a queue is there that nobody heard."""
+    return bool(huey.storage.call("EXISTS", huey.storage.keys.of("wake", queue)))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from slots import is_called
 
 from tasks.engine import JobFilter, JobHuey
 
@@ -18,10 +19,6 @@ def uncalled(huey: JobHuey) -> JobHuey:
     assert huey.storage.wait(None)
     assert not is_called(huey, "email")
     return huey
-
-
-def is_called(huey: JobHuey, queue: str) -> bool:
-    return bool(huey.storage.call("EXISTS", huey.storage.keys.of("wake", queue)))
 
 
 def test_the_sweep_calls_again_where_a_job_waits_and_nobody_is_called(uncalled: JobHuey) -> None:

@@ -9,18 +9,13 @@ from typing import Any
 
 import pytest
 from driving import state_of
-from slots import add, listen, register, states
+from slots import add, is_called, listen, register, states
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.talking import Call
 from tasks.engine.storage import BLOCK_S
-
-
-def is_due(slot: JobHuey, queue: str) -> bool:
-    """Tell whether a call to look is there that nobody heard."""
-    return bool(slot.storage.call("EXISTS", slot.storage.keys.of("wake", queue)))
 
 
 @pytest.fixture
@@ -50,7 +45,7 @@ def test_an_idle_slot_has_its_job_after_one_trip(slot: JobHuey) -> None:
     before = slot.storage.scripts.asked
     assert slot.dequeue().id == ids[0]
     assert slot.storage.scripts.asked - before == 1
-    assert not is_due(slot, "default")
+    assert not is_called(slot, "default")
 
 
 def test_a_job_that_comes_while_another_slot_asks_is_taken_by_who_listens(
@@ -93,7 +88,7 @@ def test_a_job_for_a_process_that_is_to_take_none_is_passed_on(
         slot.dispatch.told_to_end = lambda: True
     (job_id,) = add(other, 1)
     wait_until(lambda: not slot.dispatch._watching, what="its wish is answered")
-    wait_until(lambda: is_due(other, "default"), what="another is called")
+    wait_until(lambda: is_called(other, "default"), what="another is called")
     assert state_of(slot, job_id) is State.WAITING
     assert other.dequeue().id == job_id
     assert slot.lease.held() == {}
