@@ -229,6 +229,26 @@ def test_an_argument_that_not_every_task_declares_is_searched_for(shop: Shop) ->
     assert job_id in walk(shop.huey, JobFilter(terms=(Term("to", ("p3@example.org",)),)))
 
 
+def test_a_task_is_found_by_its_last_part_also_where_this_process_does_not_know_it(
+    shop: Shop, make_huey: Callable[..., JobHuey]
+) -> None:
+    other = make_huey(shop.huey.name)  # of another version of the program
+    here = shop.send.schedule(args=("ada@example.org", ""), delay=60)
+    there = {
+        name: other.task(name=name, queue="email")(lambda to: None).schedule(args=("x",), delay=60)
+        for name in ("old.send", "mail.old.send", "resend")
+    }
+
+    def found(word: str, state: State | None = None) -> set[str]:
+        return set(walk(shop.huey, JobFilter(task=word, state=state)))
+
+    both = {here.id, there["old.send"].id, there["mail.old.send"].id}
+    assert found("send") == found("send", S.SCHEDULED) == both
+    assert found("old.send", S.SCHEDULED) == both - {here.id}
+    assert found("resend") == {there["resend"].id}
+    assert found("end") == set()
+
+
 def test_times_bound_every_way(shop: Shop) -> None:
     jobs = shop.fill()
     since, until = jobs[60].changed_at, jobs[20].changed_at

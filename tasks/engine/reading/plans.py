@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine.errors import EngineError, UnknownQueue
@@ -172,14 +173,22 @@ class Planner:
         )
 
     def _tasks(self, values: Sequence[str]) -> list[str]:
-        """Return the whole names that the values mean; none when one of them is not registered."""
-        known, found = self.huey.reads.tasks(), []
+        """Return the whole names that the values mean; none when one of them is no task's."""
+        found: list[str] = []
         for value in values:
-            names = [name for name in known if name == value or name.endswith(f".{value}")]
+            names = [n for n in self._known_tasks if n == value or n.endswith(f".{value}")]
             if not names:
                 return []
             found += names
         return list(dict.fromkeys(found))
+
+    @cached_property
+    def _known_tasks(self) -> list[str]:
+        """Return the tasks registered here, and those of which there are jobs: others may queue them."""
+        counted = self.huey.storage.call("HKEYS", self.keys.one("counts"))  # queue|task|state
+        return sorted(
+            {*self.huey.reads.tasks(), *(name.split(b"|")[1].decode() for name in counted)}
+        )
 
     def _whole(self, term: Term) -> list[str] | None:
         """Return the keys of an index that holds every match, whatever its state; None without one."""
