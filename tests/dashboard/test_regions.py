@@ -13,6 +13,7 @@ from browsing import Browser
 from flask import Flask
 from waiting import wait_until
 
+from dashboard.views import PAGES
 from tasks.engine import JobHuey
 
 FRAGMENT = {"HX-Request": "true"}
@@ -51,6 +52,13 @@ def test_a_region_answers_304_while_its_figures_are_the_same(admin: Browser, add
 
     # A worker of an earlier test may beat between the two: that is a figure which changed.
     wait_until(lambda: asked_again() == (304, b""), what="an unchanged region answers 304")
+
+
+def test_every_page_has_a_fragment_its_live_part_or_else_its_content(admin: Browser) -> None:
+    for address in (*(page.address for page in PAGES), "/account", "/alerts/new", "/jobs/new"):
+        part = admin.get(address, headers=FRAGMENT).text.partition('<div id="banners"')[0]
+        assert "<html" not in part, address
+        assert len(re.sub(r"<[^>]*>|\s", "", part)) > 20, f"{address} says nothing: {part}"
 
 
 def test_a_whole_page_is_never_304(admin: Browser) -> None:
