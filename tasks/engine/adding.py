@@ -15,7 +15,7 @@ from tasks.engine.scripts import Begun, Scripts
 CHUNK = 200
 KIND = ("q", "t", "p", "m", "rq")
 _kind = itemgetter(*KIND)
-PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_plain stores
+PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_one and add_plain store
 ENCODE = encoder(ascii_only=True)
 
 Row = tuple[dict[str, Any], bytes]
@@ -38,7 +38,7 @@ class Sent(NamedTuple):
 
 
 class Adding:
-    """Stores jobs by lua/add_plain where all of a chunk are of the usual kind, else by lua/add."""
+    """Stores jobs by lua/add_plain (one: lua/add_one) where all of a chunk are of the usual kind, else by lua/add."""
 
     def __init__(self, scripts: Scripts) -> None:
         self.scripts = scripts
@@ -83,7 +83,7 @@ class Adding:
             reply = self.scripts.end(sent.begun)
         except Unreachable:
             reply = self.scripts.run(chunk.script, *chunk.args)
-        if chunk.script == "add_plain":
+        if chunk.script != "add":
             if reply:
                 return [("new", spec["id"]) for spec, _ in chunk.rows]
             reply = self.repeat("add", 0, *_words(chunk.rows))
@@ -109,8 +109,25 @@ def _written(rows: Sequence[Row], request: str) -> Chunk:
     if not _is_plain(rows):
         return Chunk(rows, "add", (0, *_words(rows)))
     first = rows[0][0]
+    more, front = _further(first), (100 - first["p"]) << 40
+    same = (0, first["q"], first["t"], first["rq"])
+    if len(rows) == 1:
+        unusual = [front, *more] if more else more
+        return Chunk(rows, "add_one", (*same, first["id"], rows[0][1], *unusual))
     pairs = [part for spec, envelope in rows for part in (spec["id"], envelope)]
-    return Chunk(rows, "add_plain", (0, *_kind(first), first.get("by", ""), *pairs))
+    return Chunk(rows, "add_plain", (*same, front, 7 + len(more), *more, *pairs))
+
+
+def _further(spec: dict[str, Any]) -> list[Any]:
+    """Return the figures that are not as usual, as names and values; `by` comes first."""
+    found = []
+    if "by" in spec:
+        found += ["by", spec["by"]]
+    if spec["p"] != 0:
+        found += ["p", spec["p"]]
+    if spec["m"] != 1:
+        found += ["m", spec["m"]]
+    return found
 
 
 def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:

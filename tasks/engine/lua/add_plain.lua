@@ -1,63 +1,54 @@
 --[[
-add_plain: add jobs of the usual kind in a straight line: no id known, no argument index, unique key, tag,
-batch or due time, and all of one queue, task and priority. It writes what `add` writes (a test compares
-the whole keyspace), and asks the caller to use `add` where anything is known of an id. Single calls are
-what a web request waits for, and each function that a script defines costs time in each call.
+add_plain: add jobs of the usual kind: no id known, no argument index, unique key, tag, batch or due
+time, and all of one queue, task, priority and parent.
 
 Called by  adding
-ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
-ARGV 2..7  queue, task, priority, attempts allowed, nonce of the request, enqueued by or ""
-ARGV 8..   id and envelope (opaque bytes) of each, at most 250
+ARGV       lib/plainly; 5: (100 - priority) * 2^40; 6: where the first id is
+ARGV 7..   further figures, name and value: `by` (first), p, m
+then       id and envelope (opaque bytes) of each, at most 250
 Returns    1, or 0: use `add`
 Touches    new jobs
 Cost       O(n log m): n jobs, m jobs in the state
 ]]
---@include lib/num
-local queue, task, priority, allowed, by = ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[7]
--- Tables with room for one job, the usual case: to grow costs more than to fill.
-local names, jobs = {'', '', ''}, (#ARGV - 7) / 2
+--@include lib/plainly
+local names, texts, before = {}, {}, ARGV[6] - 2
+local jobs = (#ARGV - before - 1) / 2
 for n = 1, jobs do
-  local id = ARGV[6 + 2 * n]
+  local id = ARGV[before + 2 * n]
   names[3 * n - 2], names[3 * n - 1], names[3 * n] = K.job..id, K.final..id, K.result..id
+  texts[2 * n - 1], texts[2 * n] = K.envelope..id, ARGV[before + 2 * n + 1]
 end
-if redis.call('EXISTS', unpack(names)) > 0 then return 0 end
--- Times and scores are texts throughout.
-local now_s, now_ms, now_us = 0, ARGV[1], nil
-if now_ms ~= '0' then
-  now_s, now_us = now_ms / 1000, now_ms..'000'
-else
-  local time = redis.call('TIME')
-  local micros = string.sub('00000'..time[2], -6)
-  now_s, now_ms, now_us = time[1], time[1]..string.sub(micros, 1, 3), time[1]..micros
-end
-local last = redis.call('HMGET', K.meta, 'clock', 'seq')
-local clock, seq = last[1] or '0', (last[2] or 0) + 1
-if #now_us < #clock or (#now_us == #clock and now_us <= clock) then now_us = num(clock + 1) end
-local first_us, first = now_us, (100 - priority) * 1099511627776 + seq
+if call('EXISTS', unpack(names)) > 0 then return 0 end
+local first = ARGV[5] + seq
 local score = num(first)
-local fields = {'t', task, 'q', queue, 'c', now_ms, 'rq', ARGV[6], 's', 'waiting', 'ra', now_ms, 'sc', score}
-if priority ~= '0' then fields[15], fields[16] = 'p', priority end
-if allowed ~= '1' then fields[#fields + 1], fields[#fields + 2] = 'm', allowed end
-if by ~= '' then fields[#fields + 1], fields[#fields + 2] = 'by', by end
-local changed, waiting = {'', ''}, {'', ''}
-for n = 1, jobs do
-  local id = ARGV[6 + 2 * n]
-  if n > 1 then
-    now_us, score = num(first_us + n - 1), num(first + n - 1)
-    fields[14] = score
-  end
-  redis.call('SET', K.envelope..id, ARGV[7 + 2 * n])
-  redis.call('HSET', K.job..id, unpack(fields))
+call('MSET', unpack(texts))
+call('HSET', names[1], 'sc', score, 't', task, 'q', queue, 'c', now_ms, 'rq', ARGV[4], 's', 'waiting', 'ra', now_ms,
+  unpack(ARGV, 7, before + 1))
+local changed, waiting = {now_us, ARGV[before + 2]}, {score, ARGV[before + 2]}
+-- Of the others only the score differs. It and the time go up by one: their last two digits are cut out
+-- of a text, since to write a number costs as much as a command.
+local sub = string.sub
+local DIGITS = '0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546474849'
+  ..'5051525354555657585960616263646566676869707172737475767778798081828384858687888990919293949596979899'
+local us_end, score_end = now_us % 100, first % 100
+local us_head, score_head = num((now_us - us_end) / 100), num((first - score_end) / 100)
+for n = 2, jobs do
+  us_end, score_end = us_end + 1, score_end + 1
+  if us_end == 100 then us_end, us_head = 0, num(us_head + 1) end
+  if score_end == 100 then score_end, score_head = 0, num(score_head + 1) end
+  now_us = us_head..sub(DIGITS, 2 * us_end + 1, 2 * us_end + 2)
+  score = score_head..sub(DIGITS, 2 * score_end + 1, 2 * score_end + 2)
+  local id, job = ARGV[before + 2 * n], names[3 * n - 2]
+  call('COPY', names[1], job)
+  call('HSET', job, 'sc', score)
   changed[2 * n - 1], changed[2 * n] = now_us, id
   waiting[2 * n - 1], waiting[2 * n] = score, id
 end
-redis.call('ZADD', K.state..queue..':waiting', unpack(changed))
-redis.call('ZADD', K.waiting..queue, unpack(waiting))
-if by ~= '' then redis.call('ZADD', K.children..by, unpack(changed)) end
-redis.call('ZADD', K.wake..queue, '0', '0')
-redis.call('HSET', K.meta, 'clock', now_us, 'seq', num(seq + jobs - 1))
-local counted, many = queue..'|'..task..'|', jobs == 1 and '1' or num(jobs)
-if redis.call('HINCRBY', K.counts, counted..'waiting', many) == jobs then redis.call('SADD', K.queues, queue) end
-local minute = K.minute..string.format('%d', now_s / 60)
-if redis.call('HINCRBY', minute, counted..'n', many) == jobs then redis.call('EXPIRE', minute, '176400') end
+call('ZADD', K.state..queue..':waiting', unpack(changed))
+call('ZADD', K.waiting..queue, unpack(waiting))
+if before > 5 and ARGV[7] == 'by' then call('ZADD', K.children..ARGV[8], unpack(changed)) end
+call('ZADD', K.wake..queue, '0', '0')
+call('HSET', K.meta, 'clock', now_us, 'seq', num(seq + jobs - 1))
+if call('HINCRBY', K.counts, counted..'waiting', num(jobs)) == jobs then call('SADD', K.queues, queue) end
+if call('HINCRBY', minute, counted..'n', num(jobs)) == jobs then call('EXPIRE', minute, '176400') end
 return 1

@@ -1,0 +1,31 @@
+--[[
+add_one: add one job of the usual kind: no id known, no argument index, unique key, tag, batch or due
+time. Single calls are what a web request waits for; each function and table that a script makes costs
+time in each call, so it makes none.
+
+Called by  adding
+ARGV       lib/plainly; 5, 6: id and envelope (opaque bytes)
+ARGV 7..   only where it is not all as usual: (100 - priority) * 2^40; then further figures, name and
+           value: `by` (first), p, m
+Returns    1, or 0: use `add`
+Touches    the new job
+Cost       O(log m): m jobs in the state
+]]
+--@include lib/plainly
+local id = ARGV[5]
+local job = K.job..id
+if call('EXISTS', job, K.final..id, K.result..id) > 0 then return 0 end
+local score = num((ARGV[7] or 109951162777600) + seq)
+call('SET', K.envelope..id, ARGV[6])
+call('HSET', job, 'sc', score, 't', task, 'q', queue, 'c', now_ms, 'rq', ARGV[4], 's', 'waiting', 'ra', now_ms)
+if ARGV[7] then
+  call('HSET', job, unpack(ARGV, 8))
+  if ARGV[8] == 'by' then call('ZADD', K.children..ARGV[9], now_us, id) end
+end
+call('ZADD', K.state..queue..':waiting', now_us, id)
+call('ZADD', K.waiting..queue, score, id)
+call('ZADD', K.wake..queue, '0', '0')
+call('HSET', K.meta, 'clock', now_us, 'seq', num(seq))
+if call('HINCRBY', K.counts, counted..'waiting', '1') == 1 then call('SADD', K.queues, queue) end
+if call('HINCRBY', minute, counted..'n', '1') == 1 then call('EXPIRE', minute, '176400') end
+return 1
