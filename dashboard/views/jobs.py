@@ -126,7 +126,7 @@ def _jump(text: str) -> str | None:
         return (
             url_for("people.show", address=text) if known else url_for("jobs.table", q=f"to:{text}")
         )
-    if is_job_id(text):
+    if is_job_id(text) and text.partition(":")[0] not in query.FIELDS:  # a callback's id is batch:…
         try:
             _huey().reads.job(text)
         except (UnknownJob, Unreachable):

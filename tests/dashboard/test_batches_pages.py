@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -88,3 +89,15 @@ def test_a_batch_that_a_worker_closed_says_so(
     huey.lease.sweep()
     assert "Closed by a worker at " in admin.get(f"/batches/{batch_id}").text
     assert "closed by a worker" in admin.get("/batches").text
+
+
+def test_a_search_for_a_batch_shows_its_jobs_and_does_not_open_its_callback(
+    admin: Browser, huey: JobHuey, batch_id: str
+) -> None:
+    admin.post(f"/batches/{batch_id}/cancel")
+    while huey.commands.step_operations():
+        pass
+    assert huey.reads.batch(batch_id).callback_job == f"batch:{batch_id}"
+    answer = admin.get(f"/jobs?q=batch:{batch_id}")
+    assert answer.status_code == 200
+    assert len(re.findall(r'<tr data-href="/jobs/', answer.text)) == 4

@@ -159,6 +159,16 @@ def test_the_smallest_index_is_walked_and_the_rest_is_tested(shop: Shop) -> None
     assert (page.searched, page.of, page.total) == (of_address, of_address, None)
 
 
+def test_an_error_is_looked_for_only_where_there_can_be_one(shop: Shop) -> None:
+    jobs = shop.fill()
+    page = shop.huey.reads.jobs(JobFilter(error="KeyError"))
+    completed = sum(job.state is S.COMPLETED for job in jobs)
+    assert completed > 0
+    assert page.of == len(jobs) - completed
+    assert {job.error.type for job in page.items if job.error} == {"KeyError"}
+    assert shop.huey.reads.count(JobFilter(error="KeyError", state=S.COMPLETED)) == (0, True)
+
+
 def crossing(shop: Shop) -> list[tuple[JobFilter, Callable[[Job], bool]]]:
     """Return searches by several indexes, and what each means."""
     group = shop.huey.reads.jobs(JobFilter(error="KeyError")).items[0].group or ""

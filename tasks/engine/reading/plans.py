@@ -61,7 +61,9 @@ class Planner:
         self.huey, self.keys, self.names = huey, huey.storage.keys, names
         self.terms = matching.terms_of(wanted)
         self.queues = self._allowed("queue", names)
-        self.states = [State(s) for s in self._allowed("state", [s.value for s in State])]
+        allowed = [State(s) for s in self._allowed("state", [s.value for s in State])]
+        has_error = any(term.field == "error" and not term.negated for term in self.terms)
+        self.states = [s for s in allowed if s is not State.COMPLETED or not has_error]
 
     def _allowed(self, name: str, all_of_them: Sequence[str]) -> list[str]:
         """Return what the terms of a field leave. Raises UnknownQueue or EngineError."""
