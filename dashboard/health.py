@@ -160,9 +160,9 @@ class Watch:
         trend = self._trend.get(lambda: trend_of(self.huey))
         server = self._server.get(lambda: (_server(self.huey), _keys(self.huey)))
         checks = [
-            Check("redis", "healthy", "answers"), sql.check, _workers(snapshot),
+            Check("redis", "healthy", "answers"), *server, sql.check, _workers(snapshot),
             _unserved(snapshot), _versions(snapshot), *_queues(self.huey, snapshot), *_alerts(sql.firing), *_parts(snapshot), *_off_target(figures), _ticks(self.huey),
-            _outbox(sql), *server,
+            _outbox(sql),
         ]  # fmt: skip
         return View(
             snapshot.at, snapshot, checks=tuple(checks), kpis=tuple(figures), trend=trend,
@@ -363,9 +363,13 @@ def _keys(huey: JobHuey) -> Check:
 
 def _server(huey: JobHuey) -> Check:
     try:
-        faults = huey.reads.server().faults
+        server = huey.reads.server()
     except EngineError as exc:
         return Check("redis settings", "degraded", str(exc))
+    faults = server.faults
+    if server.refuses:
+        sentence = "Redis cannot write to its disk: nothing is queued, run or changed until it can"
+        return Check("redis settings", "unhealthy", server.refuses, len(faults), sentence)
     if faults:
         return Check(
             "redis settings", "degraded", "; ".join(faults), len(faults), f"Redis: {faults[0]}"

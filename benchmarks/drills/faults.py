@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from benchmarks.drills.clock_faults import worker_clock
+from benchmarks.drills.disk_faults import full_disk, full_disk_killed, full_disk_snapshot
 from benchmarks.drills.server_faults import (
     cut_connections,
     failover,
@@ -214,7 +215,8 @@ ROWS: dict[str, Callable[[Stage], Figures]] = {
     row.__name__: row
     for row in (kill_threads, kill_processes, kill_greenlets, kill_child, kill_parent, versions, kill_redis,
                 torn_file, promote, failover, freeze, lost_replies, slow_line, cut_connections, partition,
-                worker_clock, script_flush, full_memory, silence, poison, terminate)
+                worker_clock, script_flush, full_memory, full_disk, full_disk_killed, full_disk_snapshot, silence, poison,
+                terminate)
 }  # fmt: skip
 
 

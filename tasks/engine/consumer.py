@@ -200,9 +200,7 @@ class JobConsumer(Consumer):
         """
         share_log(logger, logging.getLogger("huey"))
         self._check_server()
-        self._check_schema()
-        self.huey.commands.configure()
-        note_version(self.huey)
+        self._write_first()
         self.huey.parent_pid = os.getpid() if self.environment.forks else 0
         slots = 1 if self.environment.forks else self.workers
         self.huey.worker_info = {
@@ -231,6 +229,15 @@ class JobConsumer(Consumer):
             _refuse(f"Redis {server.version} is too old; 6.2 or newer is needed")
         if server.faults and self.huey.strict:
             _refuse(f"Redis is not set up to keep jobs: {'; '.join(server.faults)}")
+
+    def _write_first(self) -> None:
+        """Write what every worker writes before its lease."""
+        try:
+            self._check_schema()
+            self.huey.commands.configure()
+            note_version(self.huey)
+        except Unreachable as exc:
+            _refuse(f"{exc}. Start the worker again once it can")
 
     def _check_schema(self) -> None:
         """Let no older version work on what a newer one wrote; raise the schema to ours."""

@@ -212,6 +212,7 @@ class ServerState:
     max_memory: int
     faults: Sequence[str] = ()
     too_old: bool = False
+    refuses: str = ""  # why it takes no change now, as where its disk is full
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

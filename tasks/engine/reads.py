@@ -36,6 +36,12 @@ if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
 
 LOWEST = (6, 2)
+WRITES = {
+    "aof_last_write_status": "the last write to the append-only file failed: make room on its disk",
+    "aof_last_bgrewrite_status": "the last rewrite of the append-only file failed: it grows until one"
+    " succeeds; look at its disk",
+    "rdb_last_bgsave_status": "the last save to disk failed: look at the disk and at Redis's log",
+}
 
 
 class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
@@ -82,8 +88,18 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         return ServerState(
             version=version, kind=kind, used_memory=int(info.get("used_memory", 0)),
             max_memory=int(info.get("maxmemory", 0)), faults=tuple(_faults(info, version)),
-            too_old=_number(version) < LOWEST,
+            too_old=_number(version) < LOWEST, refuses=self._refusal(info),
         )  # fmt: skip
+
+    def _refusal(self, info: Mapping[str, Any]) -> str:
+        """Return why the server takes no change since it could not write to its disk; empty where it does."""
+        if all(info.get(name, "ok") == "ok" for name in WRITES):
+            return ""
+        try:
+            self.ping()
+        except EngineError as exc:
+            return str(exc)
+        return ""
 
     def changed_at(self) -> datetime:
         """Return the time of the last change of any job; later changes have a later one."""
@@ -185,6 +201,7 @@ def _faults(info: Mapping[str, Any], version: str) -> Iterable[str]:
         yield "the append-only file is off: a restart may lose jobs; set appendonly yes"
     if info.get("role", "master") != "master":
         yield "the server is a replica and takes no writes"
+    yield from (said for name, said in WRITES.items() if info.get(name, "ok") != "ok")
 
 
 def _hash(reply: Any) -> dict[bytes, bytes]:

@@ -28,6 +28,8 @@ REFUSED = (
 REFUSALS = ("MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN")
 # how Redis 6.2 tells a command's own refusal
 WITHIN = re.compile(r": \d+: -([A-Z]+ .*)", re.DOTALL)
+# where in which script; Redis 7 adds it
+PLACE = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.\Z")
 COUNTS = "lib/counts"
 WRITE = """local fine, answer = pcall(script)
 write_counts()
@@ -212,7 +214,7 @@ def _unreachable(exc: Exception) -> str:
 def _engine_error(exc: redis.ResponseError) -> Exception:
     """Turn an error reply `CODE sentence` into the engine's exception."""
     within = WITHIN.search(str(exc))
-    text = within[1] if within else str(exc)
+    text = PLACE.sub("", within[1] if within else str(exc))
     code, _, sentence = text.partition(" ")
     known = {
         "WRONGSTATE": errors.WrongState,
@@ -227,5 +229,13 @@ def _engine_error(exc: redis.ResponseError) -> Exception:
     if (
         isinstance(exc, REFUSED) or code in REFUSALS
     ):  # redis-py takes the code of some out of the text
-        return errors.Unreachable(f"Redis refuses the call: {text}")
+        return errors.Unreachable(refusal("the call", text))
     return exc
+
+
+def refusal(what: str, text: str) -> str:
+    """Say what Redis refuses; one that cannot write to its disk takes no change and no PING."""
+    code, _, sentence = text.partition(" ")
+    if code == "MISCONF":
+        return f"Redis cannot write to its disk and takes no change until it can: {sentence}"
+    return f"Redis refuses {what}: {text}"

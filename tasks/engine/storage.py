@@ -16,7 +16,7 @@ from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import HueyStorage
 from tasks.engine.keys import Keys
 from tasks.engine.pool import Pool, packer
-from tasks.engine.scripts import Begun, Scripts
+from tasks.engine.scripts import Begun, Scripts, refusal
 
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 3.0
@@ -125,7 +125,7 @@ class JobStorage(HueyStorage):
             self.scripts.note_away()
             raise Unreachable(f"Redis cannot be reached: {exc}") from exc
         except redis.ResponseError as exc:
-            raise Unreachable(f"Redis refuses {command}: {exc}") from exc
+            raise Unreachable(refusal(command, str(exc))) from exc
 
     def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Run plain commands in one round trip. Raises Unreachable."""
@@ -136,7 +136,7 @@ class JobStorage(HueyStorage):
         try:
             return pipe.execute()
         except redis.ResponseError as exc:
-            raise Unreachable(f"Redis refuses the call: {exc}") from exc
+            raise Unreachable(refusal("the call", str(exc))) from exc
         except (redis.RedisError, OSError) as exc:
             self.scripts.note_away()
             raise Unreachable(f"Redis cannot be reached: {exc}") from exc

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from browsing import Browser
 from flask import Flask
+from servers import OwnServer, own_server
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 from waiting import PATIENCE_S, wait_until
@@ -15,7 +16,7 @@ from waiting import PATIENCE_S, wait_until
 from dashboard import health
 from dashboard.kept import Kept
 from tasks import database as db
-from tasks.engine import JobHuey
+from tasks.engine import JobHuey, Unreachable
 from tasks.engine.ids import new_id
 from tasks.engine.running.leases import Lease
 from tasks.maintenance import clean_up
@@ -235,3 +236,26 @@ def test_what_a_second_has_read_is_read_once_and_no_page_waits_for_another() -> 
         tab.join(PATIENCE_S)
     assert found == [7, 7, 7]
     assert not began.is_set(), "the others of this page did not read"
+
+
+@pytest.fixture
+def disk() -> Iterator[OwnServer]:
+    with own_server("--appendonly", "yes") as server:
+        yield server
+
+
+def test_a_server_that_cannot_write_is_the_first_thing_said(
+    disk: OwnServer, app: Flask, make_huey: Callable[..., JobHuey]
+) -> None:
+    huey = make_huey(url=disk.url)
+    disk.fill_disk()
+    with pytest.raises(Unreachable):
+        while True:  # Redis writes up to two seconds later
+            huey.storage.call("SET", "filler", "x" * 1000)
+    with app.app_context():
+        first = health.Watch(huey).view().troubles[0]
+    disk.free_disk()
+    wait_until(huey.reads.is_reachable, what="the server writes again")
+    assert (first.name, first.status) == ("redis settings", "unhealthy")
+    assert first.sentence.startswith("Redis cannot write to its disk")
+    assert "AOF" in first.detail
