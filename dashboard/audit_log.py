@@ -49,6 +49,13 @@ def page(wanted: Wanted, before: int | None = None, limit: int = AT_ONCE) -> Seq
         return list(db.scalars(query.where(AuditEntry.id < before) if before else query))
 
 
+def newest(limit: int) -> Sequence[AuditEntry]:
+    """Return the newest acts; that somebody signed in, and may look, is none."""
+    quiet = (AuditEntry.action == "sign_in") & (AuditEntry.outcome == "done")
+    with reading() as db:
+        return list(db.scalars(Wanted().narrowed().where(~quiet).limit(limit)))
+
+
 def entries(wanted: Wanted) -> Iterator[AuditEntry]:
     """Yield every act that matches, page by page: no transaction stays open while a file is sent."""
     before = None

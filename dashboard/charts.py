@@ -13,6 +13,8 @@ from tasks.engine.instance import Minute, Tick
 from tasks.engine.records import Attempt
 
 BAR, GAP = 3.0, 1.0
+LETTER = 6.5  # how wide a digit of an axis is, at most
+NARROW = 340.0  # the width of a drawing for a phone: its words keep their size
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class Chart:
     rects: Sequence[Rect]
     labels: Sequence[Label] = ()
     grid: Sequence[float] = ()
+    left: float = 0.0
     points: str = ""
     paths: Mapping[str, str] = field(default_factory=dict)  # {kind: all of its bars in one}
     summary: str = ""
@@ -69,9 +72,10 @@ def nice_count(top: float) -> int:
 
 def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 130) -> Chart:
     """Return an hour of finished jobs as stacked bars: completed, retried, failed."""
-    left, bottom, right = 36.0, 20.0, 4.0
-    room, plot = width - left - right, height - bottom - 8
     top = nice_count(max([m.completed + m.failed + m.retried for m in minutes] or [1]))
+    bottom, right = 20.0, 4.0
+    left = max(36.0, 10 + LETTER * len(formats.number(top)))
+    room, plot = width - left - right, height - bottom - 8
     step = room / max(1, len(minutes))
     rects: list[Rect] = []
     for n, minute in enumerate(minutes):
@@ -103,6 +107,7 @@ def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 13
         rects,
         labels,
         grid,
+        left=left,
         summary=f"{total[0]} completed and {total[1]} failed in {len(minutes)} minutes",
     )
 

@@ -173,6 +173,11 @@ def jobs(count: int) -> str:
     return f"{number(count)} job{'' if count == 1 else 's'}"
 
 
+def wait(count: int) -> str:
+    """Return 1 waits, 1 284 wait."""
+    return f"{number(count)} wait{'s' if count == 1 else ''}"
+
+
 def is_job_id(text: str) -> bool:
     """Tell whether a text is the id of a job rather than a word or a name."""
     return len(text) >= 20 and is_id(text)

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -16,7 +15,7 @@ from flask import Flask, Response, current_app, flash, g, make_response, render_
 from flask_wtf.csrf import generate_csrf
 from pydantic import ValidationError
 
-from dashboard import actions, auth, charts, orders, rights
+from dashboard import actions, auth, charts, formats, orders, rights
 from dashboard.health import View
 from dashboard.shapes import Listing, Wanted
 from tasks import faults, settings
@@ -131,7 +130,6 @@ class Banner:
     icon: str
     title: str
     text: str = ""
-    until: datetime | None = None
     act: str = ""
     act_label: str = ""
     act_address: str = ""
@@ -149,7 +147,7 @@ def banners() -> Sequence[Banner]:
     if view.snapshot is None:
         return ()
     queues = [
-        _paused(queue.name, queue.pause, f"{queue.counts[State.WAITING]} wait",
+        _paused(queue.name, queue.pause, formats.wait(queue.counts[State.WAITING]),
                 "resume", f"/queues/{queue.name}/resume")
         for queue in view.snapshot.queues
         if queue.pause and not request.path.endswith(f"/queues/{queue.name}")
@@ -176,7 +174,7 @@ def _paused(name: str, pause: Pause, held: str, act: str, address: str) -> Banne
     until = f" until {pause.until:%H:%M} UTC" if pause.until else ""
     return Banner(
         kind="warn", icon="paused", title=f"{name} is paused{by}{until}",
-        text=f"{pause.reason}{'. ' if pause.reason else ''}{held}.", until=pause.until,
+        text=f"{pause.reason}{'. ' if pause.reason else ''}{held}.",
         act=act, act_label="Resume", act_address=address,
     )  # fmt: skip
 

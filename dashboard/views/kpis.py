@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from dashboard import actions, formats, plots
+from dashboard import actions, charts, formats, plots
 from dashboard.answers import when
 from dashboard.pages import render, shown_range, watch
 from dashboard.security import declare
@@ -37,7 +37,7 @@ def show() -> Any:
     marks = [(event.at, event.text) for event in huey.reads.events(points[0][0])]
     rows = [
         {"kpi": kpi, "now": now, "before": before, "since": kpis.off_since(points, kpi.name),
-         "chart": _chart(kpi, points, marks), "last": points[:-13:-1]}
+         "chart": _chart(kpi, points, marks), "narrow": _chart(kpi, points, marks, charts.NARROW), "last": points[:-13:-1]}
         for kpi, now, before in kpis.compared(huey, range_)
     ]  # fmt: skip
     figures = [[(kpi.value, kpi.samples) for kpi in found.values()] for _, found in points]
@@ -45,7 +45,7 @@ def show() -> Any:
                   points=points, step_s=RANGES[range_].step_s, error="")  # fmt: skip
 
 
-def _chart(kpi: Definition, points: Points, marks: plots.Marks) -> plots.Plot:
+def _chart(kpi: Definition, points: Points, marks: plots.Marks, width: float = 680) -> plots.Plot:
     """Draw one figure; seconds are drawn as times."""
     factor, unit = {"s": (1000.0, "ms"), "%": (1.0, "%"), "ms": (1.0, "ms")}.get(
         kpi.unit, (1.0, "")
@@ -55,7 +55,7 @@ def _chart(kpi: Definition, points: Points, marks: plots.Marks) -> plots.Plot:
         for _, found in points
     ]
     target = None if kpi.target is None else kpi.target * factor
-    return plots.plot([at for at, _ in points], {"p99": values}, names={"p99": ""}, unit=unit, width=680, height=150,
+    return plots.plot([at for at, _ in points], {"p99": values}, names={"p99": ""}, unit=unit, width=width, height=150,
                       target=target, marks=marks)  # fmt: skip
 
 

@@ -36,10 +36,10 @@ def show() -> Any:
             found = shared(partial(_figures, view.snapshot))
         except Unreachable:
             view = watch()
-    acts = shared(lambda: audit_log.page(audit_log.Wanted(), limit=8), "acts")
+    acts = shared(lambda: audit_log.newest(5), "acts")
     counts = view.snapshot.totals if view.snapshot else {}
     figures = (view.status, [c.sentence for c in view.troubles], counts, view.outbox_waiting,
-               [(m.completed, m.failed) for m in found["minutes"]], [(g.id, g.times, g.state) for g in found["groups"]],
+               [(m.completed, m.failed) for m in found["minutes"]], [(g.id, g.times, g.state, g.jobs) for g in found["groups"]],
                [a.id for a in acts], [j.id for j in found["running"]],
                [(o.id, o.state, o.progress) for o in found["operations"]])  # fmt: skip
     return render("overview.html", figures=figures, acts=acts, queues=first(view.snapshot), **found)

@@ -229,7 +229,8 @@ class Snapshot:
     """Everything the overview needs, in one consistent answer.
 
     `served`: the queues that a live worker takes jobs from. `versions`: how many live workers run
-    each version, that of the one started last first.
+    each version, that of the one started last first. `open_errors`: error groups that are open or
+    returned; `failing_errors`: those of them that a failed job carries now.
     """
 
     at: datetime
@@ -242,3 +243,4 @@ class Snapshot:
     last_finished_at: datetime | None = None
     paused_parts: Sequence[PausedPart] = ()
     open_errors: int = 0
+    failing_errors: int = 0

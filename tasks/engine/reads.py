@@ -110,7 +110,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
 
     def snapshot(self) -> Snapshot:
         """Return all counts, ages, pauses and breakers at one moment."""
-        now_ms, found, procs, newest, paused, open_errors = self.storage.scripts.run(
+        now_ms, found, procs, newest, paused, open_errors, failing = self.storage.scripts.run(
             "snapshot", *self.huey.declared
         )
         at = rows.instant(now_ms.decode()) or datetime.now(UTC)
@@ -122,7 +122,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         return Snapshot(at=at, queues=queues, totals=totals, workers_live=len(procs),
                         slots=sum(one.slots for one in alive), versions=Counter(one.version for one in alive),
                         served=frozenset().union(*(one.queues for one in alive)),
-                        last_finished_at=rows.micros(newest) if newest else None, open_errors=open_errors,
+                        last_finished_at=rows.micros(newest) if newest else None, open_errors=open_errors, failing_errors=failing,
                         paused_parts=pauses.read_all(paused, at))  # fmt: skip
 
     def queues(self) -> list[QueueStats]:

@@ -285,7 +285,7 @@ def _refused(delivery: Delivery, fault: SmtpFault, used: SmtpSession | None, reu
     else:
         delivery.job.healthy()
     if verdict.outcome == "defer":
-        _keep(delivery, "deferred", verdict.reason, fault)
+        _keep(delivery, "deferred", verdict.reason, fault, used_up=False)
         raise Defer(None, f"{pool().server.name}: {fault}")
     if verdict.outcome == "fail":
         _fail(delivery, verdict, fault)
@@ -335,11 +335,15 @@ def _of(reply: Reply) -> dict[str, Any]:
             "smtp_text": reply.text[:500]}  # fmt: skip
 
 
-def _keep(delivery: Delivery, state: str, reason: str, fault: SmtpFault) -> None:
+def _keep(
+    delivery: Delivery, state: str, reason: str, fault: SmtpFault, used_up: bool = True
+) -> None:
+    """Note how a mail stands that goes on; its attempts are counted as the job counts them."""
     with session() as db:
         mail = models.get(db, delivery.email_id)
         if mail is not None:
             mail.state, mail.reason = state, reason
+            mail.attempts = delivery.job.attempt if used_up else delivery.job.attempt - 1
             for name, value in _said(fault).items():
                 setattr(mail, name, value)
 

@@ -41,6 +41,19 @@ def test_an_act_shows_what_was_before_and_is_after(admin: Browser, acts: str) ->
     assert "rate</th>" not in page  # what is as it was is left out
 
 
+def test_the_overview_tells_of_acts_and_leads_to_what_they_are_on(
+    app: Flask, admin: Browser, acts: str
+) -> None:
+    with app.app_context():
+        audit_rows.audit(ADA, "sign_in", ADA.name, "done")
+        audit_rows.audit(ADA, "sign_in", "eve@example.org", "refused")
+    page = admin.get("/").text
+    assert f'href="/jobs/{acts}">job {acts[-6:]}</a>' in page
+    assert "signed in" not in page
+    assert "<b>Refused</b>: sign in" in page, "somebody may be guessing"
+    assert "sign in" in admin.get("/audit").text
+
+
 def test_the_audit_is_narrowed_by_outcome_and_time(admin: Browser, acts: str) -> None:
     refused = admin.get("/audit?outcome=failed").text
     assert "type email to empty it" in refused

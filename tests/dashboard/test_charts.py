@@ -43,6 +43,15 @@ def test_large_figures_of_an_axis_are_read_in_thousands() -> None:
     assert said[:3] == ["2 500", "5 000", "0"]
 
 
+@pytest.mark.parametrize("width", [680, charts.NARROW])
+@pytest.mark.parametrize("most", [1, 5_000, 5_000_000])
+def test_the_figures_of_an_axis_have_room_before_it(most: int, width: float) -> None:
+    chart = charts.throughput(hour(completed=[most]), width)
+    for label in chart.labels[:3]:
+        assert label.x - charts.LETTER * len(label.text) >= 0
+    assert chart.left < min(rect.x for rect in chart.rects) + 0.1
+
+
 @pytest.mark.parametrize(
     "minutes",
     [[], hour(), hour(completed=[1]), hour(completed=[0, 900_000], failed=[3], retried=[1, 2, 3])],

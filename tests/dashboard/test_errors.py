@@ -57,7 +57,7 @@ def test_the_list_and_the_overview_show_open_groups(admin: Browser, group: str) 
         page = admin.get(path).text
         assert f"/errors/{group}" in page
         assert "554 5.7.1 &lt;ada@a.example&gt; blocked by zen" in page
-    assert 'title="open">1<' in admin.get("/errors").text
+    assert 'data-bad title="open, with failed jobs">1<' in admin.get("/errors").text
     assert "No error group is muted" in admin.get("/errors?state=muted").text
 
 

@@ -89,6 +89,10 @@ def test_equal_failures_are_one_group(huey: JobHuey, fails: Callable[..., str]) 
     assert group.jobs[S.FAILED] == 3
     assert {job.group for job in page.items} == {group.id}
     assert page.items[0].error.fingerprint == group.id
+    assert huey.reads.snapshot().failing_errors == 2
+    huey.commands.delete(made)
+    now = huey.reads.snapshot()
+    assert (now.open_errors, now.failing_errors) == (2, 1), "no failed job carries it any more"
 
 
 def test_a_title_is_what_the_first_failure_said(huey: JobHuey, fails: Callable[..., str]) -> None:

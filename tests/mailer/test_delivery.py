@@ -260,9 +260,12 @@ def test_a_busy_or_lost_server_defers_and_uses_no_attempt(
     mail_to("60s")
     assert post.mail(queued).state == "deferred"
     assert (post.job(queued).state, post.job(queued).attempts_made) == (State.SCHEDULED, 0)
+    assert post.mail(queued).attempts == 0, "the log counts as the job does"
     assert post.huey.reads.queue("email").breaker is None
     post.again(queued)
     assert (post.mail(queued).state, len(smtp.accepted)) == ("sent", 1)
+    assert post.mail(queued).attempts == post.job(queued).attempts_made == 1
+    assert [(one.number, one.outcome) for one in post.tries(queued)] == [(1, "defer"), (1, "sent")]
     assert post.mail(queued).possible_duplicate is False
 
 

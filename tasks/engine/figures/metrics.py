@@ -209,7 +209,7 @@ def forecast(waiting: int, into: float, out: float, at: datetime) -> str | None:
     if waiting == 0:
         return None
     if into - out >= 0.5:
-        return f"growing {into - out:.0f} a minute"
+        return f"growing {into - out:,.0f} a minute".replace(",", "\N{NARROW NO-BREAK SPACE}")
     if out - into < 0.01:
         return None
     minutes_left = waiting / (out - into)

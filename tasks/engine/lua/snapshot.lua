@@ -6,7 +6,8 @@ ARGV 1..   queues   the declared ones
 Returns    {now_ms, {{seven counts, oldest change us or "", options (flat), name}, ...} of the declared
            queues in the order given, then of others that were used, {{slots, queues, wish, version,
            started}, ...} of the processes alive, score of the newest completed job or "", {{pause, its
-           text, jobs parked for it}, ...}, error groups that are open or returned}
+           text, jobs parked for it}, ...}, error groups that are open or returned, those of them that a
+           failed job carries}
 Touches    nothing
 Cost       O(queues)
 ]]
@@ -41,10 +42,13 @@ local paused = {}
 for i = 1, #pauses, 2 do
   paused[#paused + 1] = {pauses[i], pauses[i + 1], redis.call('ZCARD', K.parked..pauses[i])}
 end
-local open_groups = 0
+local open_groups, failing = 0, 0
 for _, group in ipairs(redis.call('ZREVRANGE', K.groups, 0, 299)) do
   local state = group_state(K.group..group)
-  if state == 'open' or state == 'returned' then open_groups = open_groups + 1 end
+  if state == 'open' or state == 'returned' then
+    open_groups = open_groups + 1
+    if redis.call('EXISTS', K.found..'failed:group:'..group) == 1 then failing = failing + 1 end
+  end
 end
 return {CLOCK, queues, procs,
-  newest > 0 and num(newest) or '', paused, open_groups}
+  newest > 0 and num(newest) or '', paused, open_groups, failing}
