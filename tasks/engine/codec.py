@@ -13,6 +13,7 @@ from json import scanner as _scanner
 from typing import Any
 
 Encode = Callable[[Any], str]
+quoted: Callable[[str], str] = _encoder.encode_basestring  # a text as JSON
 DECODER = json.JSONDecoder()
 encoders: Any = _encoder
 scanners: Any = _scanner

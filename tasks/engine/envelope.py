@@ -21,7 +21,7 @@ from uuid import UUID
 from huey.registry import Message
 from huey.utils import SKIPPED, ChordConfig, Error
 
-from tasks.engine.codec import decode, encoder
+from tasks.engine.codec import decode, encoder, quoted
 from tasks.engine.errors import NotSerializable, TooLarge
 from tasks.engine.records import MASK
 
@@ -35,6 +35,7 @@ USUAL = ("name", "retries", "retry_delay", "priority", "timeout", "retry_backoff
 AS_IT_IS = frozenset(
     PLAIN
 )  # looked up by type: quicker than isinstance for what nearly all values are
+NO_KWARGS: dict[str, Any] = {}
 NOTHING: tuple[Any, ...] = ({}, [])
 ENCODE = encoder(ascii_only=False)
 
@@ -257,17 +258,23 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
         first_delay: the delay before the first retry, where `retry_delay` has grown since, s.
     Raises: NotSerializable naming task and argument; TooLarge over 64 KiB.
     """
+    args, kwargs, job_id = message.args, message.kwargs or NO_KWARGS, message.id
+    if secrets or type(args) is not tuple or not AS_IT_IS.issuperset(map(type, args)):
+        args = _args(message, names, secrets, cipher)
+    if kwargs and (secrets or not AS_IT_IS.issuperset(map(type, kwargs.values()))):
+        kwargs = {n: _argument(message, n, v, secrets, cipher) for n, v in kwargs.items()}
+    own = quoted(job_id) if type(job_id) is str else ENCODE(job_id)
+    named = ENCODE(kwargs) if kwargs else "{}"
+    head = _head(message, queue, first_delay)
+    return _encoded(message, f'{head},"id":{own},"args":{ENCODE(args)},"kwargs":{named}}}')
+
+
+def _args(message: Message, names: tuple[str, ...], secrets: frozenset[str], cipher: Cipher | None) -> Any:  # fmt: skip
     given = message.args if isinstance(message.args, tuple | list) else ()
-    args: Any
-    if given or not message.args:  # Huey lets schedule() pass something else by mistake
-        positional = zip(names + ("",) * len(given), given, strict=False)
-        args = [_argument(message, n, v, secrets, cipher) for n, v in positional]
-    else:
-        args = pack(message.args)
-    named = (message.kwargs or {}).items()
-    kwargs = {n: _argument(message, n, v, secrets, cipher) for n, v in named}
-    text = ENCODE({"id": message.id, "args": args, "kwargs": kwargs})
-    return _encoded(message, f"{_head(message, queue, first_delay)},{text[1:]}")
+    if message.args and not given:  # Huey lets schedule() pass something else by mistake
+        return pack(message.args)
+    positional = zip(names + ("",) * len(given), given, strict=False)
+    return [_argument(message, n, v, secrets, cipher) for n, v in positional]
 
 
 def _encoded(message: Message, text: str) -> bytes:

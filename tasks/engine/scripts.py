@@ -109,7 +109,8 @@ class Scripts:
     @property
     def asked(self) -> int:
         """Count the round trips that this thread has begun."""
-        return int(getattr(self._asked, "times", 0))
+        times: int = getattr(self._asked, "times", 0)
+        return times
 
     def refuse_while_away(self) -> None:
         """Fail at once for `rest_s` seconds after a call that did not get through.
@@ -118,7 +119,7 @@ class Scripts:
         Raises: Unreachable.
         """
         self._asked.times = self.asked + 1
-        if time.monotonic() < self._away_until:
+        if self._away_until and time.monotonic() < self._away_until:
             raise errors.Unreachable("Redis cannot be reached: it did not answer a moment ago")
 
     def note_away(self) -> None:

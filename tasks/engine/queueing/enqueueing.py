@@ -22,6 +22,9 @@ from tasks.engine.operations import Outcome as Answered
 from tasks.engine.queueing.registering import Registering
 from tasks.engine.storage import JobStorage
 
+NONE: frozenset[str] = frozenset()
+SEVERAL = (group, chord)
+
 
 class Enqueueing(Registering):
     """The enqueueing part of JobHuey."""
@@ -33,9 +36,10 @@ class Enqueueing(Registering):
     def serialize_task(self, task: Task, first_delay: float | None = None) -> bytes:
         """Return the job's envelope, secrets encrypted."""
         kind = type(task)
+        secret = getattr(kind, "secret", ())
         return env.dump(
             self._registry.create_message(task), queue=self.queue_of(task),
-            secrets=frozenset(getattr(kind, "secret", ())), names=getattr(kind, "job_names", ()),
+            secrets=frozenset(secret) if secret else NONE, names=getattr(kind, "job_names", ()),
             cipher=self.cipher, first_delay=first_delay,
         )  # fmt: skip
 
@@ -88,7 +92,7 @@ class Enqueueing(Registering):
 
         Raises: Unreachable when Redis is away and nothing spilled it; NotSerializable; TooLarge.
         """
-        if isinstance(task, group | chord) or self._immediate:
+        if isinstance(task, SEVERAL) or self._immediate:
             return super().enqueue(task)
         self._queue(task)
         return self._handle(task)
@@ -128,7 +132,10 @@ class Enqueueing(Registering):
             task.id, task.duplicate = job_id, True
         due = self.due_of(task)
         later = due is not None and not self.hop_delayed and due > dt.datetime.now(dt.UTC)
-        self._emit(S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED, task)
+        signal = S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED
+        receivers = self._signal.receivers
+        if receivers.get(signal) or receivers["any"]:
+            self._emit(signal, task)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[Result]:
         """Queue many jobs in few calls, 200 to each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from huey.api import Huey, PeriodicTask, Task, TaskWrapper
@@ -20,6 +20,12 @@ from tasks.engine.ticking.schedules import schedule
 
 class JobTask(Task):
     """A call of a task, with a time-ordered id."""
+
+    # What most tasks do not declare; to look for what is not there costs more than to find it.
+    index: Sequence[str] = ()
+    secret: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    unique: str | None = None
 
     def create_id(self) -> str:
         """Make the id that is the job's only one."""
