@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import keyspace
 import pytest
@@ -22,11 +22,13 @@ from tasks.engine import (
     Term,
     UnknownQueue,
     current_job,
+    rows,
 )
 from tasks.engine.operating.freezing import frozen, thaw
 from tasks.engine.reading import finding
 from tasks.engine.records import Job
 from tasks.engine.rows import score
+from tasks.keyring import Keyring, new_key
 
 S = State
 
@@ -257,6 +259,31 @@ def test_a_task_is_found_by_its_last_part_also_where_this_process_does_not_know_
     assert found("old.send", S.SCHEDULED) == both - {here.id}
     assert found("resend") == {there["resend"].id}
     assert found("end") == set()
+
+
+def test_a_word_is_looked_for_by_redis_itself_also_in_delayed_jobs_and_beside_secrets(
+    make_huey: Callable[..., JobHuey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huey = make_huey(cipher=Keyring([new_key()]))
+
+    @huey.task(name="pay", secret=("card",))
+    def pay(card: str, note: object = None) -> None: ...
+
+    for n in range(20):
+        pay.schedule(args=(f"4111 {n}", f"course {n}"), delay=60)
+    typed = pay.schedule(args=("4111", date(2026, 11, 24)), delay=60)
+    read: list[str] = []
+    job_of = rows.job_of
+    monkeypatch.setattr(rows, "job_of", lambda row: read.append(row.id) or job_of(row))
+
+    def found(word: str) -> tuple[int, int]:
+        read.clear()
+        return len(list(walk(huey, JobFilter(text=word)))), len(read)
+
+    assert found("course 7") == (1, 2)  # a typed value is read, whatever is asked
+    assert found("2026-11-24") == (1, 1)
+    assert found("4111") == (0, 1)
+    assert read == [typed.id]
 
 
 def test_times_bound_every_way(shop: Shop) -> None:
