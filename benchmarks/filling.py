@@ -50,7 +50,8 @@ def _end_of(huey: JobHuey, queues: Sequence[str], seen: int, fail_each: int, gro
     while True:
         ask = {"proc": "bench", "queues": queues, "done": done, "hop": False, "lent": [],
                "plan": {"want": TAKEN, "most": TAKEN, "left": 0, "each": 5000, "pace": {}}}  # fmt: skip
-        jobs = huey.storage.scripts.run("finish_and_fetch", 0, json.dumps(ask), *blobs)[3]
+        rows = huey.storage.scripts.run("finish_and_fetch", 0, json.dumps(ask), *blobs)[3]
+        jobs = [row.decode().split("\t") for row in rows[::2]]
         done, blobs = [], []
         for job in jobs:
             seen += 1
@@ -65,12 +66,12 @@ def _error(group: int) -> list[str]:
     return [f"{0xF0 + group:x}", "RecipientRefused", "550 5.1.1 user unknown", f"delivery.py:{88 + group}"]  # fmt: skip
 
 
-def _ended(job: Sequence[Any], blobs: list[bytes], err: list[str]) -> dict[str, Any]:
+def _ended(job: Sequence[str], blobs: list[bytes], err: list[str]) -> dict[str, Any]:
     """Return what the commit takes for one job; `err` is empty for one that completed."""
     blobs.append(NOTE if err else RESULT)
     found = {
-        "id": job[0].decode(),
-        "T": job[1].decode(),
+        "id": job[0],
+        "T": job[1],
         "n": 1,
         "ms": 40,
         "env": 0,

@@ -49,7 +49,9 @@ class Handed(NamedTuple):
     """A job that the fetch handed to this process, with its token.
 
     `starts`: it counts as begun since the fetch; else it is held until a slot is free. `at` is when
-    it came, by this process's monotonic clock, s.
+    it came, by this process's monotonic clock, s. `plain`, where nothing else hangs on it, so that its worker may write what is
+    kept of it (completing.py): ready since, created, nonce of the request, priority, argument
+    indexes, by, tags.
     """
 
     id: str
@@ -66,6 +68,7 @@ class Handed(NamedTuple):
     starts: bool = True
     at: float = 0.0
     task: str = ""
+    plain: Sequence[str] = ()
 
 
 class Words(NamedTuple):
@@ -89,15 +92,27 @@ class Answer(NamedTuple):
 
 
 NOBODY: dict[int, bytes] = {}
-USUAL = (b"0", b"1", b"1", b"0", 0, ())
+FIRST = ["0", "1", "1", "0"]
 
 
-def _handed(row: Sequence[Any], now_ms: int, at: float) -> Handed:
-    job_id, token, envelope, queue, starts, task, *more = row
-    used, allowed, run, deaths, revoked, flat = more[0] if more else USUAL
-    members = {int(flat[i]): flat[i + 1] for i in range(0, len(flat), 2)} if flat else NOBODY
-    return Handed(job_id.decode(), token.decode(), envelope, int(used), int(allowed), int(run),
-                  int(deaths), revoked >= 1, members, queue.decode(), now_ms, starts == 1, at, task.decode())  # fmt: skip
+def _handed(line: bytes, envelope: bytes, now_ms: int, at: float) -> Handed:
+    """Read what `handed` in lib/take writes of a job."""
+    job_id, token, starts, queue, task, *numbers = line.decode().split("\t")
+    used, allowed, run, deaths = (0, 1, 1, 0) if numbers[:4] == FIRST else map(int, numbers[:4])
+    return Handed(job_id, token, envelope, used, allowed, run, deaths, False, NOBODY, queue, now_ms,
+                  starts == "1", at, task, numbers[4:])  # fmt: skip
+
+
+def _all_handed(reply: Sequence[Any], now_ms: int) -> list[Handed]:
+    """Read the jobs of an answer: lines and envelopes in turn, those revoked, members of chords."""
+    rows, at = reply[3], time.monotonic()
+    jobs = [_handed(rows[n], rows[n + 1], now_ms, at) for n in range(0, len(rows), 2)]
+    for place in reply[5]:
+        jobs[place - 1] = jobs[place - 1]._replace(revoked=True)
+    for place, flat in reply[6]:
+        members = {int(flat[n]): flat[n + 1] for n in range(0, len(flat), 2)}
+        jobs[place - 1] = jobs[place - 1]._replace(members=members)
+    return jobs
 
 
 class JobStorage(HueyStorage):
@@ -168,24 +183,27 @@ class JobStorage(HueyStorage):
         return self.answer(self.ask(self.words(done, plan, lent), blobs))
 
     def words(self, done: Sequence[Mapping[str, Any] | Sequence[Any]], plan: Mapping[str, Any] | None,
-              lent: Sequence[str] = ()) -> Words:  # fmt: skip
+              lent: Sequence[str] = (), plain: Mapping[str, Any] | None = None) -> Words:  # fmt: skip
         """Write what was finished and the wish for jobs, for `ask` to send.
 
         Args:
             plan: how many and how quick, as lib/take.lua has it; None takes none.
             lent: queues of the jobs held here that have not started.
+            plain: completed jobs that nothing hangs on, as lib/plain has them.
         """
         ask: dict[str, Any] = {"proc": self.proc(), "queues": self.served, "done": done}
         if plan is not None:
             ask["plan"] = plan
         if lent:
             ask["lent"] = lent
+        if plain:
+            ask["plain"] = plain
         if self.hop:
             ask["hop"] = 1
-        script = "finish_and_fetch" if done and plan else "fetch" if plan else "finish"
+        script = "finish_and_fetch" if (done or plain) and plan else "fetch" if plan else "finish"
         return Words(script, ENCODE(ask))
 
-    def ask(self, words: Words, blobs: Sequence[bytes]) -> Begun:
+    def ask(self, words: Words, blobs: Sequence[str | bytes]) -> Begun:
         """Send what was written, with the bytes that it names; `answer` waits for what becomes of it.
 
         Raises: Unreachable.
@@ -199,12 +217,12 @@ class JobStorage(HueyStorage):
     def answer(self, begun: Begun) -> Answer:
         """Return what became of what was asked, once."""
         reply = self.scripts.end(begun)
-        now_ms, at = int(reply[0]), time.monotonic()
+        now_ms = int(reply[0])
         return Answer(
             now_ms,
             int(reply[1]) if reply[1] else None,
             [status.decode() for status in reply[2]],
-            [_handed(row, now_ms, at) for row in reply[3]],
+            _all_handed(reply, now_ms),
             [name.decode() for name in reply[4]],
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import zlib
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from tasks.engine.storage import JobStorage
 
 BUCKETS = 61
+HALF_OCTAVES = 2 / math.log(2)
 SHARES = (0.5, 0.95, 0.99)
 KEPT_S = 176_400
 FLUSH_EACH_S = 1.0
@@ -30,6 +32,12 @@ Counts = dict[str, int]
 """{what: n} of one task in one queue; what is as in lua/lib/counts.lua."""
 Sums = dict[tuple[str, str], Counts]
 """{(queue, task): counts}; a queue's own figures have the task "", the web's the queue "" too."""
+
+
+@lru_cache(4096)
+def bucket(ms: int) -> int:
+    """Return the histogram bucket of a time, as lib/counts.lua has it: two an octave, at most 60."""
+    return 0 if ms < 1 else min(60, int(math.log(ms) * HALF_OCTAVES) + 1)
 
 
 @lru_cache

@@ -73,7 +73,7 @@ class Outcome:
 
         done: dict[str, Any] = {
             "id": self.job.id, "T": self.job.token, "to": self.to, "outcome": self.kind,
-            "n": max(0, self.job.allowed - 1 - self.retries_left), "ms": round(self.ran_s * 1000),
+            "n": self.used(), "ms": round(self.ran_s * 1000),
         }  # fmt: skip
         if not self.job.starts:
             done["b"] = self.begun_ms()
@@ -87,13 +87,21 @@ class Outcome:
             done["chord"] = {**spec, "res": blob(value), "env": blob(callback)}
         return done, blobs
 
+    def is_plain(self) -> bool:
+        """Tell whether its worker may write what becomes of the job, see completing.py."""
+        return bool(self.job.plain) and self._just_completed()
+
+    def used(self) -> int:
+        """Return the attempts used, this one with them."""
+        return max(0, self.job.allowed - 1 - self.retries_left)
+
     def _just_completed(self) -> bool:
         left = self.why or self.kids or self.puts or self.told or self.chord
         return self.kind == "completed" and self.unrevoke and not (left or self.sent)
 
     def _short(self, place: int) -> list[Any]:
         begun = False if self.job.starts else self.begun_ms()
-        return [self.job.id, self.job.token, max(0, self.job.allowed - 1 - self.retries_left),
+        return [self.job.id, self.job.token, self.used(),
                 round(self.ran_s * 1000), begun, False if self.result is None else place]  # fmt: skip
 
     def _ending(self, blob: Callable[[bytes | None], int | None]) -> dict[str, Any]:
@@ -121,7 +129,9 @@ class Outcome:
 
     def begun_ms(self) -> int:
         """Return when the job started, by Redis's clock as it was at the fetch, Unix ms."""
-        return self.job.now_ms + round((self.begun - self.job.at) * 1000)
+        if self.job.starts:
+            return self.job.now_ms
+        return self.job.now_ms + max(0, round((self.begun - self.job.at) * 1000))
 
     def _attempt(self) -> bytes | None:
         if self.error is None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.engine.errors import Unreachable
+from tasks.engine.running.completing import report
 from tasks.engine.running.leases import Lease
-from tasks.engine.running.outcome import Done, Outcome
+from tasks.engine.running.outcome import Outcome
 from tasks.engine.scripts import Begun
 from tasks.engine.storage import Answer, JobStorage
 
@@ -97,21 +98,18 @@ class Talk:
 
     def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
               after: Call | None = None) -> Call:  # fmt: skip
-        done: list[Done] = []
-        blobs: list[bytes] = []
+        said = report(finished, self.storage.proc())
+        finished = said.outcomes
+        words = self.storage.words(said.done, plan, lent, said.plain)
         for outcome in finished:
-            spec, more = outcome.spec(len(blobs))
             outcome.sent = True
-            done.append(spec)
-            blobs += more
-        words = self.storage.words(done, plan, lent)
         if after is not None:
             self.storage.await_answer(after.begun)
         self.lease.closing([outcome.job.token for outcome in finished])
         since = time.monotonic()
         self.lease.fetching(since)
         try:
-            begun = self.storage.ask(words, blobs)
+            begun = self.storage.ask(words, said.blobs)
         except BaseException:
             self.lease.fetched(since)
             raise
@@ -124,7 +122,8 @@ class Talk:
             self.lease.swap(finished=ended, taken=answer.jobs)
         finally:
             self.lease.fetched(call.sent_s)
-        for outcome, status in zip(call.finished, answer.statuses, strict=True):
+        # Those that closed as their worker wrote them come without a word of their own.
+        for outcome, status in zip(call.finished, answer.statuses, strict=False):
             if status == "fired":
                 self.fired(outcome)
             elif status == "gone":

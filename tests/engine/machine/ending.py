@@ -9,6 +9,7 @@ from hypothesis.stateful import precondition, rule
 from machine.model import Proc
 from machine.world import World, some
 from tasks.engine.errors import Unreachable
+from tasks.engine.running.completing import report
 from tasks.engine.running.outcome import Outcome
 from tasks.engine.storage import Handed
 
@@ -25,7 +26,7 @@ class Ending(World):
         outcome = Outcome(handed, to=how, kind=how)
         outcome.retries_left = handed.allowed - 2 - handed.used
         if how == "completed":
-            outcome.result = b'"done"'
+            outcome.result, outcome.unrevoke = b'"done"', True
         if how == "retry":
             outcome.kind, outcome.delay_ms = "retrying", delay
         if how == "defer":
@@ -61,12 +62,14 @@ class Ending(World):
             self._end(job, how)
 
     def _commit(self, proc: Proc, outcomes: list[Outcome]) -> list[str]:
-        done, blobs = [], []
-        for outcome in outcomes:
-            spec, more = outcome.spec(len(blobs))
-            done.append(spec)
-            blobs += more
-        return list(proc.storage.finish_and_fetch(done, blobs, None).statuses)
+        said = report(outcomes, proc.name)
+        words = proc.storage.words(said.done, None, (), said.plain)
+        answer = proc.storage.answer(proc.storage.ask(words, said.blobs))
+        plain = ["ok"] * (len(said.outcomes) - len(answer.statuses))
+        assert not plain or len(answer.statuses) == len(said.done)
+        told = zip(said.outcomes, [*answer.statuses, *plain], strict=True)
+        by_id = {outcome.job.id: status for outcome, status in told}
+        return [by_id[outcome.job.id] for outcome in outcomes]
 
     def _chord_step(self, outcome: Outcome, status: str) -> None:
         """Count a member; where the reply was lost (no status) the whole keyspace is compared later."""
@@ -122,14 +125,15 @@ class Ending(World):
         proc.lease.swap(finished=chosen, taken=[])
 
     @precondition(lambda self: self.zombies)
-    @rule(n=some, how=ends)
-    def finish_late(self, n: int, how: str) -> None:
+    @rule(n=some, how=ends, kid=st.booleans())
+    def finish_late(self, n: int, how: str, kid: bool) -> None:
         """A frozen process comes back with an outcome nobody waits for: it changes nothing."""
         proc, handed = self.zombies[n % len(self.zombies)]
         if handed.id not in self.model.jobs or self._ours(handed, proc):
             return
         outcome = self._outcome(handed, how, 0)
-        outcome.kids.append(self._row("default", 0))
+        if kid:
+            outcome.kids.append(self._row("default", 0))
         before = keyspace.read(self.huey)
         (status,) = self._commit(proc, [outcome])
         assert status == "gone"

@@ -30,6 +30,7 @@ local function save(id, job, names, envelope)
     end
   end
   redis.call('HSET', K.job..id, 'cu', job.cu)
+  if job.s == 'active' then redis.call('HSET', K.proc..job.o, 'touched', job.cu) end -- see lib/plain
   if envelope then redis.call('SET', K.envelope..id, envelope) end
 end
 -- Why a job may not have the unique key `key`: nil when it may.

@@ -13,6 +13,7 @@ done: id, T token, to (completed, failed, cancelled, retry, release), n attempts
 --@include lib/take
 --@include lib/insert
 --@include lib/groups
+--@include lib/plain
 local CHORD_KEPT_MS = 7776000000 -- of one whose members do not all complete
 local function chord_member(chord, blobs)
   redis.call('HSET', K.chord..chord.cid, chord.idx, blobs[chord.res])
@@ -134,12 +135,14 @@ local function written_out(done)
   return {id = done[1], T = done[2], n = done[3], ms = done[4], b = done[5], res = done[6],
     to = 'completed', outcome = 'completed', rv = true}
 end
-local function close(ask, blobs)
-  local dones, statuses, ids = {}, {}, {}
-  for n, done in ipairs(ask.done) do
-    dones[n] = written_out(done)
-    ids[n] = dones[n].id
-  end
+local function close(ask)
+  local plain = ask.plain and ask.plain.n or 0
+  local blobs, statuses, ids = {unpack(ARGV, 3 + 3 * plain)}, {}, {}
+  local refused = plain > 0 and close_plain(ask.proc, ask.plain) or {}
+  local dones = {}
+  for n, done in ipairs(ask.done) do dones[n] = written_out(done) end
+  for _, done in ipairs(refused) do dones[#dones + 1] = read_plain(done, blobs) end
+  for n, done in ipairs(dones) do ids[n] = done.id end
   if #ids == 0 then return statuses end
   read_envelopes(ids)
   for n, done in ipairs(dones) do statuses[n] = commit(done, blobs, ask.proc) end

@@ -14,6 +14,7 @@ local FIGURES = FIGURE_NAMES -- keys.py has them, and what FIGURES_OF(job) joins
 -- States in which a job may rest for long: only these are found by task, error group, tag and batch, so
 -- that a job that just runs (waiting, active, completed) costs no index entry.
 local RESTS = {scheduled = true, retrying = true, failed = true, cancelled = true}
+-- A live job, and how many figures it has.
 local function live(id)
   local flat = redis.call('HGETALL', K.job..id)
   if #flat == 0 then return nil end
@@ -21,7 +22,7 @@ local function live(id)
   local job = {t = nil, q = nil, c = nil, rq = nil, s = nil, ra = nil, sc = nil, T = nil, o = nil, h = nil,
     m = nil}
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
-  return job
+  return job, #flat / 2
 end
 local function parse_final(text)
   local stop = string.find(text, '\n', 1, true)

@@ -41,10 +41,10 @@ local function trim_ended()
     for state, n in pairs(states) do trim(queue, state, 2 * n) end
   end
 end
-local function ended(queue, state)
+local function ended(queue, state, many)
   if not next(ENDED) then AT_END[#AT_END + 1] = trim_ended end
   ENDED[queue] = ENDED[queue] or {}
-  tally(ENDED[queue], state, 1)
+  tally(ENDED[queue], state, many or 1)
 end
 -- Tell the operation that made this job run how it ended.
 local function tell_operation(id, job, state)

@@ -89,9 +89,9 @@ end
 -- one suspect at a time, since a job that was active in a dying process may be what kills them.
 local function head_of(lane, suspect_held)
   local id = lane.heads[lane.at]
-  local job = live(id)
+  local job, figures = live(id)
   local reason = job and PAUSED and paused_by(job)
-  if job and not reason and not (suspect_held and (job.k or '0') ~= '0') then return id, job end
+  if job and not reason and not (suspect_held and (job.k or '0') ~= '0') then return id, job, figures end
   lane.at = lane.at + 1
   if not job then
     drop(K.waiting..lane.queue, id)
@@ -131,42 +131,50 @@ local function to_active(id, job, lane, proc, starts)
   lane.served, lane.took = tonumber(us), true
   return token
 end
--- What is not as usual comes in a list of its own: each value of an answer costs time.
-local function handed(id, job, token, starts)
-  local row = {id, token, '', job.q, starts and 1 or 0, job.t or ''}
-  if job.n or job.m or job.rn or job.k or job.ch then
-    row[7] = {job.n or '0', job.m or '1', job.rn or '1', job.k or '0', 0,
-      job.ch and redis.call('HGETALL', K.chord..job.ch) or {}}
-  end
-  return row
+-- Whether nothing hangs on a job but what its line tells, so that its worker may write what becomes of it
+-- (lib/plain): it has no figures but these.
+local function is_plain(job, figures)
+  local usual = job.t and job.q and job.c and job.rq and job.s and job.ra and job.sc
+  return usual and figures == 7 + (job.m and 1 or 0) + (job.p and 1 or 0) + (job.ix and 1 or 0)
+    + (job.by and 1 or 0) + (job.tg and 1 or 0)
+end
+-- A job as one line: each value of an answer costs time. What is not as usual comes apart from it.
+local function handed(id, job, token, starts, plain)
+  local line = id..'\t'..token..'\t'..(starts and '1' or '0')..'\t'..job.q..'\t'..(job.t or '')..'\t'
+    ..(job.n or '0')..'\t'..(job.m or '1')..'\t'..(job.rn or '1')..'\t'..(job.k or '0')
+  if not plain then return line end
+  return line..'\t'..job.ra..'\t'..job.c..'\t'..job.rq..'\t'..(job.p or '')..'\t'..(job.ix or '')..'\t'
+    ..(job.by or '')..'\t'..(job.tg or '')
 end
 -- Which of those taken are revoked: asked for all at once, since hardly ever one is.
-local function mark_revoked(taken, tasks)
+local function mark_revoked(plan)
   local names = {}
-  for _, one in ipairs(taken) do names[#names + 1] = K.value..'r:'..one[1] end
-  for n, task in ipairs(tasks) do
-    if task ~= tasks[n - 1] then names[#names + 1] = K.value..'rt:'..task end
+  for n, id in ipairs(plan.ids) do names[n] = K.value..'r:'..id end
+  for n, task in ipairs(plan.tasks) do
+    if task ~= plan.tasks[n - 1] then names[#names + 1] = K.value..'rt:'..task end
   end
   if redis.call('EXISTS', unpack(names)) == 0 then return end
-  for n, one in ipairs(taken) do
-    one[7] = one[7] or {'0', '1', '1', '0', 0, {}}
-    one[7][5] = redis.call('EXISTS', K.value..'r:'..one[1], K.value..'rt:'..tasks[n])
+  for n, id in ipairs(plan.ids) do
+    if redis.call('EXISTS', K.value..'r:'..id, K.value..'rt:'..plan.tasks[n]) > 0 then
+      plan.revoked[#plan.revoked + 1] = n
+    end
   end
 end
-local function add_envelopes(taken)
+-- Between the lines come the envelopes.
+local function add_envelopes(plan)
   local names = {}
-  for n, one in ipairs(taken) do names[n] = K.envelope..one[1] end
-  for n, envelope in ipairs(redis.call('MGET', unpack(names))) do taken[n][3] = envelope or '' end
+  for n, id in ipairs(plan.ids) do names[n] = K.envelope..id end
+  for n, envelope in ipairs(redis.call('MGET', unpack(names))) do plan.rows[2 * n] = envelope or '' end
 end
 local function suspect_of(proc)
   local id = redis.call('HGET', K.proc..proc, 'suspect')
   return id and redis.call('HEXISTS', K.held..proc, id) == 1
 end
 -- Take the lane's head, or pass by it; false: the call is over.
-local function take_one(taken, lane, proc, plan)
-  local id, job = head_of(lane, plan.suspect)
+local function take_one(lane, proc, plan)
+  local id, job, figures = head_of(lane, plan.suspect)
   if not id then return true end
-  local starts = #taken < plan.want
+  local starts = #plan.ids < plan.want
   if not starts and not may_hold(lane, job, plan) then return false end
   lane.at = lane.at + 1
   if (job.k or '0') ~= '0' then
@@ -175,11 +183,11 @@ local function take_one(taken, lane, proc, plan)
   end
   -- A slot is busy with a job that is not known to be quick: what is held is shared by the others.
   plan.left = plan.left - (plan.pace[job.t] or plan.each)
-  local token = to_active(id, job, lane, proc, starts)
-  plan.held[#plan.held + 1] = id
-  plan.held[#plan.held + 1] = token
-  plan.tasks[#plan.tasks + 1] = job.t or ''
-  taken[#taken + 1] = handed(id, job, token, starts)
+  local plain = is_plain(job, figures) and not lane.generation
+  local token, n = to_active(id, job, lane, proc, starts), #plan.ids + 1
+  plan.held[2 * n - 1], plan.held[2 * n] = id, token
+  plan.ids[n], plan.tasks[n], plan.rows[2 * n - 1] = id, job.t or '', handed(id, job, token, starts, plain)
+  if job.ch then plan.members[#plan.members + 1] = {n, redis.call('HGETALL', K.chord..job.ch)} end
   return true
 end
 local function hold(proc, held)
@@ -191,25 +199,25 @@ end
 -- plan: want (jobs that start at once), most (with those held), left (microseconds of work to take),
 -- each (what a job that is not known to be quick counts for), pace {task: microseconds}
 local function take(proc, queues, plan)
-  local taken, lanes = {}, {}
+  local lanes = {}
   read_pauses()
   for _, queue in ipairs(queues) do lanes[#lanes + 1] = look(queue, plan.most) end
-  plan.held, plan.tasks = {}, {}
+  plan.held, plan.ids, plan.tasks, plan.rows, plan.revoked, plan.members = {}, {}, {}, {}, {}, {}
   -- At the end of the call, also of one that fails half way: what it took is found again.
   AT_END[#AT_END + 1] = function() hold(proc, plan.held) end
   plan.suspect = suspect_of(proc)
   local lane = best(lanes)
-  while lane and #taken < plan.most do
+  while lane and #plan.ids < plan.most do
     if lane.limited and not lane_allows(lane) then
       lane.done = true
-    elseif not take_one(taken, lane, proc, plan) then
+    elseif not take_one(lane, proc, plan) then
       break
     end
     lane = best(lanes)
   end
-  if #taken > 0 then
-    mark_revoked(taken, plan.tasks)
-    add_envelopes(taken)
+  if #plan.ids > 0 then
+    mark_revoked(plan)
+    add_envelopes(plan)
   end
   for _, one in ipairs(lanes) do
     if one.took then redis.call('HSET', one.key, 'sv', num(one.served)) end
@@ -217,7 +225,7 @@ local function take(proc, queues, plan)
     local more = not one.done and one.heads[one.at]
     if more and (not one.limited or lane_allows(one)) then wake(one.queue) end
   end
-  return taken
+  return plan
 end
 -- Which of these queues lend out no more: what is held of them goes back.
 local function shut(queues)
@@ -236,6 +244,8 @@ local function fetch(ask)
   if not ask.hop then promote(PROMOTED_AT_ONCE) end
   return take(ask.proc, ask.queues, ask.plan)
 end
-local function answered(ask, statuses, taken)
-  return {CLOCK, next_due(), statuses, taken, ask.lent and shut(ask.lent) or {}}
+local NOTHING = {}
+local function answered(ask, statuses, plan)
+  return {CLOCK, next_due(), statuses, plan.rows or NOTHING, ask.lent and shut(ask.lent) or NOTHING,
+    plan.revoked or NOTHING, plan.members or NOTHING}
 end
