@@ -70,8 +70,14 @@ local function is_typed(bytes)
   local open = string.gsub(string.sub(bytes, at - 1), '{"%$":"secret","v":"[^"]*"}', '')
   return string.find(open, '"$":', 1, true) ~= nil
 end
+-- What a job is asked to do; a result, which a failed job has too, is not searched.
+local function order(id, found)
+  if not found.text then return envelope(id, found) end
+  local job = figures(found)
+  return string.sub(found.text, job.body, job.body + job.le - 1)
+end
 local function holds(id, found, needles)
-  local bytes = found.text or envelope(id, found)
+  local bytes = order(id, found)
   if is_typed(bytes) then return true end
   bytes = string.lower(id..'\n'..(figures(found).t or '')..'\n'..(figures(found).tg or '')..'\n'..bytes)
   for _, needle in ipairs(needles) do
