@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from dashboard.asking import Ask, Refused, Result
-from dashboard.formats import number
+from dashboard.formats import jobs, number
 from tasks.engine import JobFilter, State
 from tasks.engine.operating.bulk import MOST_FOUND, Plan
 
@@ -42,7 +42,7 @@ def _start(ask: Ask, kind: str, **more: Any) -> Result:
         reason=str(params.get("reason", "")), plan=Plan(**(params.get("plan") or {})),
         older_than_s=params.get("older_than_s"), **(params.get("given") or {}),
     )  # fmt: skip
-    return Result(message=f"Started on {number(operation.matched)} jobs", operation=operation)
+    return Result(message=f"Started on {jobs(operation.matched)}", operation=operation)
 
 
 def _empty(ask: Ask) -> Result:

@@ -330,3 +330,16 @@ def test_a_query_is_told_in_words() -> None:
     more = JobFilter(terms=(Term("task", ("a", "b"), True), Term("text", ("two words",))))
     assert words.chips(more) == [("-task", "a,b"), ("", '"two words"')]
     assert words.sentence(more) == 'Jobs of any state matching -task:a,b "two words"'
+
+
+def test_what_cannot_be_changed_is_told_beside_what_was_skipped(
+    admin: Browser, failed: list[str], huey: JobHuey
+) -> None:
+    page = admin.post("/jobs/bulk", {"kind": "patch", "id": failed[:1]}).text
+    form = form_of(page, "/operations")
+    answer = admin.post("/operations", {**form, "name": "how", "value": "5"})
+    operate(huey)
+    shown = admin.get(answer.location).text
+    assert "Started on 1 job<" in shown
+    assert "ends is str; int was given" in shown
+    assert "skipped or not changed 1</a>" in shown

@@ -193,6 +193,15 @@ def test_what_does_not_fit_the_task_is_refused(
     assert huey.reads.job(job_id) == before
 
 
+def test_a_type_is_named_as_it_was_written_where_annotations_are_objects(huey: JobHuey) -> None:
+    def charge(amount: float) -> None: ...
+
+    charge.__annotations__["amount"] = float  # as in a module without `from __future__`
+    job_id = huey.task(name="charge")(charge)(1.5).id
+    with pytest.raises(EngineError, match=r"amount of \S*charge is float; str was given"):
+        huey.commands.patch([job_id], "amount", "lots")
+
+
 def test_a_failed_job_is_changed_and_runs_again_with_it(huey: JobHuey) -> None:
     job_id = States(huey).make(S.FAILED)
     error = huey.reads.job(job_id).error

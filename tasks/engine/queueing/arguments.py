@@ -98,8 +98,13 @@ def _check(message: Message, signature: inspect.Signature | None) -> None:
         simple = said.kind not in (said.VAR_POSITIONAL, said.VAR_KEYWORD)
         if simple and not _is_a(value, said.annotation):
             raise EngineError(
-                f"{name} of {message.name} is {said.annotation}; {type(value).__name__} was given"
+                f"{name} of {message.name} is {_written(said.annotation)}; {type(value).__name__} was given"
             )
+
+
+def _written(annotation: Any) -> str:
+    """Return an annotation as it stands in the source."""
+    return annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
 
 
 def _is_a(value: Any, annotation: Any) -> bool:
