@@ -1,4 +1,4 @@
-"""An export: the jobs of a frozen query, read as the file is sent, so that nothing large is kept."""
+"""An export: the jobs of a frozen query or of ids, read as the file is sent, so that nothing large is kept."""
 
 from __future__ import annotations
 
@@ -34,8 +34,14 @@ def jobs(huey: JobHuey, wanted: JobFilter) -> Iterator[Job]:
 
 
 def chosen(huey: JobHuey, operation: Operation) -> Iterator[Job]:
-    """Yield the jobs of an export that are as they were when it was made."""
-    yield from jobs(huey, thaw(operation.query))
+    """Yield the jobs of an export: those of its query that have not changed since, or its ids that are kept."""
+    if operation.query:
+        yield from jobs(huey, thaw(operation.query))
+        return
+    ids = huey.reads.operation_found(operation.id)
+    for start in range(0, len(ids), PAGE):
+        some = huey.reads.some(ids[start : start + PAGE])
+        yield from huey.reads.explained(list(some.values()))
 
 
 def send(huey: JobHuey, operation: Operation, form: str) -> Response:

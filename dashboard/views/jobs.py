@@ -176,7 +176,7 @@ def bulk() -> Any:
     if kind not in {offered.name for offered in orders.OFFERED}:
         abort(400, f"kind is one of {', '.join(offered.name for offered in orders.OFFERED)}")
     ids = request.form.getlist("id")
-    if not ids or kind == "export":
+    if not ids:
         return redirect(url_for("operations.new", kind=kind, **_kept()), 303)
     if kind not in AT_ONCE:
         return operations.look(orders.BY_NAME[kind], ids=ids)

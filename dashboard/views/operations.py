@@ -159,7 +159,6 @@ def _search(found: Operation, start: int) -> Any:
     reads, query = actions.huey().reads, thaw(found.query)
     ids = reads.operation_found(found.id, PAGE, start)
     jobs = reads.some(ids)
-    rest = [kind for kind in orders.menu("") if kind.name != "export"]
     figures = (
         found.state,
         found.seen,
@@ -169,7 +168,7 @@ def _search(found: Operation, start: int) -> Any:
     )
     return render(
         "search.html", figures=figures, operation=found, start=start, page=PAGE, ids=ids, kept=bulk_acts.KEPT_IDS,
-        jobs=list(jobs.values()), gone=len(ids) - len(jobs), columns=columns.shown(), menu=rest,
+        jobs=list(jobs.values()), gone=len(ids) - len(jobs), columns=columns.shown(), menu=orders.menu(""),
         kind=orders.BY_NAME["search"], query=query, said=words.sentence(replace(query, until=None)),
         events=reads.operation_events(found.id), chips=words.chips(query),
         address=lambda job: url_for("jobs.show", job_id=job.id), alone=not _served(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -330,6 +331,26 @@ def test_a_query_is_told_in_words() -> None:
     more = JobFilter(terms=(Term("task", ("a", "b"), True), Term("text", ("two words",))))
     assert words.chips(more) == [("-task", "a,b"), ("", '"two words"')]
     assert words.sentence(more) == 'Jobs of any state matching -task:a,b "two words"'
+
+
+def test_ticked_jobs_and_what_a_search_found_are_exported_and_nothing_else(
+    admin: Browser, failed: list[str], huey: JobHuey
+) -> None:
+    def ids_of(page: str) -> list[str]:
+        answer = admin.post("/operations", form_of(page, "/operations"))
+        assert "The file is read when you download it" in admin.get(answer.location).text
+        file = admin.get(f"{answer.location}/ndjson").text
+        return [json.loads(line)["id"] for line in file.splitlines()]
+
+    ticked = {"kind": "export", "id": failed[:3], "status": "failed"}
+    page = admin.post("/jobs/bulk", ticked).text
+    assert "<h1>Export 3 jobs</h1>" in page
+    assert ids_of(page) == failed[:3]
+    search = admin.post("/jobs/search", {"q": f"{failed[4]},{failed[5]}"}).location
+    operate(huey)
+    assert 'value="export"' in admin.get(search).text
+    leads = admin.post("/jobs/bulk", {"kind": "export", "search": search.rsplit("/", 1)[1]})
+    assert sorted(ids_of(admin.get(leads.location).text)) == sorted(failed[4:6])
 
 
 def test_what_cannot_be_changed_is_told_beside_what_was_skipped(

@@ -138,7 +138,7 @@ class Operations:
         return [read(line.decode()) for line in reversed(lines)]
 
     def found(self, op_id: str, limit: int = MOST_FOUND, start: int = 0) -> list[str]:
-        """Return the ids that a search found, the newest change first; the first 20 000 are kept."""
+        """Return the ids that a search found, the newest change first, or those that were given; 20 000 at most."""
         key = self.keys.of("op_ids", op_id)
         return [i.decode() for i in self.storage.call("LRANGE", key, start, start + limit - 1)]
 
