@@ -25,7 +25,7 @@ from dashboard.auth import Actor
 from dashboard.bulk_acts import bulk_action
 from dashboard.rights import BY_NAME
 from tasks import emails
-from tasks.database import session
+from tasks.database import session, utcnow
 from tasks.engine import JobHuey, UnknownJob
 from tasks.mailer import models as mail
 
@@ -35,7 +35,7 @@ def run(huey: JobHuey, actor: Actor | None, name: str, target: str, **params: An
 
     Raises: Forbidden, Refused, and what the engine raises.
     """
-    action = BY_NAME[name]
+    action, began = BY_NAME[name], utcnow()
     if actor is None or not actor.may(action.role):
         audit(actor, name, target, "refused", f"needs {action.role}")
         raise Forbidden(
@@ -61,6 +61,7 @@ def run(huey: JobHuey, actor: Actor | None, name: str, target: str, **params: An
         "done" if result.done else "refused",
         result.message,
         params,
+        began,  # what the act sets off comes after it in every history
     )
     return result
 

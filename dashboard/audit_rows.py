@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import g, has_request_context, request
@@ -11,7 +12,7 @@ from flask import g, has_request_context, request
 from dashboard.auth import Actor
 from dashboard.models import AuditEntry
 from tasks import emails
-from tasks.database import session
+from tasks.database import session, utcnow
 from tasks.engine import JobFilter
 from tasks.engine.operating.freezing import frozen
 
@@ -21,8 +22,8 @@ UNTOLD = ("password", "old", "token", "data", "args", "kwargs", "value")  # may 
 
 
 def audit(actor: Actor | None, action: str, target: str, outcome: str, message: str = "",
-          params: Mapping[str, Any] | None = None) -> None:  # fmt: skip
-    """Add one line to the audit log."""
+          params: Mapping[str, Any] | None = None, at: datetime | None = None) -> None:  # fmt: skip
+    """Add one line to the audit log; `at` is when the act was asked for, None now."""
     shown = {
         n: _plain(v)
         for n, v in (params or {}).items()
@@ -30,7 +31,7 @@ def audit(actor: Actor | None, action: str, target: str, outcome: str, message: 
     }
     with session() as db:
         db.add(AuditEntry(
-            actor=actor.name if actor else "nobody", role=actor.role if actor else "", action=action,
+            at=at or utcnow(), actor=actor.name if actor else "nobody", role=actor.role if actor else "", action=action,
             target=target[:200], outcome=outcome, detail=_detail(message, shown),
             reason=str((params or {}).get("reason", ""))[:300],
             request_id=g.get("request_id", "") if has_request_context() else "",

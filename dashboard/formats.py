@@ -197,7 +197,7 @@ def sentence(text: str) -> str:
 
 
 DID = {
-    "retry": "retried", "edit_retry": "edited and retried", "queue_job": "queued", "queue_secret_job": "queued", "duplicate": "duplicated", "run_now": "ran now", "cancel": "cancelled",
+    "retry": "retried", "edit_retry": "edited and retried", "queue_job": "queued", "queue_secret_job": "queued", "duplicate": "duplicated", "reveal": "looked at the secrets of", "run_now": "ran now", "cancel": "cancelled",
     "delete": "deleted", "bulk": "started on many", "stop_operation": "stopped", "pause_operation": "paused",
     "resume_operation": "went on with", "pause": "paused", "resume": "resumed", "pause_task": "paused", "resume_task": "resumed", "pause_tag": "paused", "mute_group": "muted", "resolve_group": "resolved", "reopen_group": "reopened", "note_group": "noted", "save_view": "saved the view", "delete_view": "deleted the view",
     "resume_tag": "resumed", "set_limits": "changed the limits of",

@@ -9,9 +9,11 @@ from collections.abc import Callable
 
 import pytest
 from browsing import Browser
+from driving import run_one
 from flask import Flask
 
-from dashboard import actions, audit_log, audit_rows, auth
+from dashboard import actions, audit_log, audit_rows, auth, formats, rights
+from dashboard.asking import Ask, Result
 from dashboard.models import AuditEntry
 from tasks import database as db
 from tasks.engine import JobHuey
@@ -39,6 +41,27 @@ def test_an_act_shows_what_was_before_and_is_after(admin: Browser, acts: str) ->
     page = admin.get("/audit?action=set_limits").text
     assert ">5 → <b>2</b></td>" in page
     assert "rate</th>" not in page  # what is as it was is left out
+
+
+def test_an_act_stands_before_what_it_sets_off(
+    app: Flask, admin: Browser, huey: JobHuey, acts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_now = actions.DO["run_now"]
+
+    def by_a_quick_worker(ask: Ask) -> Result:
+        result = run_now(ask)
+        run_one(huey)
+        return result
+
+    monkeypatch.setitem(actions.DO, "run_now", by_a_quick_worker)
+    with app.app_context():
+        actions.run(huey, ADA, "run_now", acts)
+    page = admin.get(f"/jobs/{acts}").text
+    assert 0 < page.index("</b> ran now it") < page.index("<b>Attempt 1</b>")
+
+
+def test_every_act_of_an_operator_has_its_words() -> None:
+    assert {action.name for action in rights.ACTIONS} - set(formats.DID) == set()
 
 
 def test_the_overview_tells_of_acts_and_leads_to_what_they_are_on(
