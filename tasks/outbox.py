@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, Session, SessionTransaction, mapped_column
 
 from tasks.database import Base, UtcDateTime, insert_missing, reading, session, utcnow
 from tasks.engine import EngineError, JobHuey, Unreachable
+from tasks.engine.rows import read_envelope
 
 logger = logging.getLogger("tasks.outbox")
 MOST_ROWS = 100_000
@@ -47,6 +48,12 @@ class OutboxRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utcnow)
     pushed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str] = mapped_column(String(300), default="")
+
+    @property
+    def task(self) -> str:
+        """Return the name of its task; empty where the envelope cannot be read."""
+        message = read_envelope(self.envelope)[2]
+        return str(message.name) if message else ""
 
     @property
     def stuck(self) -> bool:

@@ -471,5 +471,6 @@
 
   one(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   settle();
+  if (one("[data-stale]")) light("stale");
   if (one("time.clock")) setInterval(tick, 1000);
 })();

@@ -51,7 +51,10 @@ def test_with_redis_away_a_mail_waits_in_the_outbox_and_is_shown(
         Message(type="welcome", to="ada@example.org", data={"name": "Ada", "course": "Logic"})
     )
     assert outbox.waiting()[0] == 1
-    assert queued.job_id in admin.get("/jobs").text
+    listed = admin.get("/jobs").text
+    assert queued.job_id in listed
+    assert 'title="tasks.emails.deliver_email"' in listed
+    assert "No job of it is kept" not in admin.get("/queues/email").text, "nobody knows"
     shown = admin.get(f"/jobs/{queued.job_id}")
     assert "In the outbox since" in shown.text
     assert "ada@example.org" in admin.get("/emails?to=ada@example.org").text

@@ -318,6 +318,16 @@ def test_a_page_with_old_figures_asks_soon_whatever_the_server_wished(
     hasten()
     expect(page.locator(".live")).to_have_text("Live")
 
+    def load_old(route: Any) -> None:
+        body = route.fetch().text().replace("data-etag=", "data-stale data-etag=", 1)
+        route.fulfill(status=200, body=body, content_type="text/html")
+
+    page.route("**/queues", load_old)
+    page.reload()
+    assert page.locator(".main form button").first.evaluate("button => button.inert"), (
+        "from the start"
+    )
+
 
 def test_an_act_shows_its_toast_and_the_change_without_leaving_the_page(
     page: Page, huey: JobHuey
