@@ -268,11 +268,7 @@ def _who_runs(text: str, data: Path) -> str:
 
 def check_redis(url: str) -> None:
     """Raise Stop unless a Redis of 6.2 or newer answers there."""
-    # RESP2: a server before 6.0 would refuse the greeting of RESP3, and not be told its version.
-    client = redis.Redis.from_url(
-        url, socket_connect_timeout=3, socket_timeout=3, retry=ONCE, protocol=2
-    )
-    shown = settings_url(url)
+    client, shown = _client(url), settings_url(url)
     try:
         version = str(client.info("server")["redis_version"])
     except redis.AuthenticationError:
@@ -286,6 +282,17 @@ def check_redis(url: str) -> None:
         client.close()
     if tuple(int(number) for number in version.split(".")[:2]) < redis_server.OLDEST:
         raise Stop(f"The Redis of REDIS_URL ({shown}) is {version}; 6.2 or newer is needed.")
+
+
+def _client(url: str) -> redis.Redis:
+    if "+" in url.partition("://")[0]:  # whose server is found by asking others
+        from tasks.engine.storage import connect
+
+        return connect(url, "{jobdeck}:")
+    # RESP2: a server before 6.0 would refuse the greeting of RESP3, and not be told its version.
+    return redis.Redis.from_url(
+        url, socket_connect_timeout=3, socket_timeout=3, retry=ONCE, protocol=2
+    )
 
 
 def settings_url(url: str) -> str:

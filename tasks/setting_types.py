@@ -55,9 +55,24 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+REDIS = ("redis://", "rediss://", "unix://")
+REDIS_FORMS = (
+    "redis://host:port/0, rediss://host:port/0, unix:///path/redis.sock,"
+    " redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:6379,host:6379"
+)
+
+
 def _redis(value: str) -> str:
-    if value and not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("redis://host:port/0, rediss://host:port/0 or unix:///path/redis.sock")
+    if not value or value.startswith(REDIS):
+        return value
+    from tasks.engine import EngineError, moving  # the few who need it wait for it
+
+    if not value.startswith(moving.SCHEMES):
+        raise ValueError(REDIS_FORMS)
+    try:
+        moving.parted(value)
+    except EngineError as exc:
+        raise ValueError(f"{REDIS_FORMS} ({exc})") from exc
     return value
 
 

@@ -76,7 +76,9 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="where the dashboard listens")
     port: Port = Field(8000, description="the dashboard's port")
     redis_url: RedisUrl = Field(
-        "", description="redis://, rediss:// or unix://; empty: an embedded server under make run"
+        "",
+        description="redis://, rediss://, unix://, redis+sentinel://host,host/service/0 or"
+        " redis+cluster://host,host; empty: an embedded server under make run",
     )
     database_url: DatabaseUrl = Field("", description="SQLAlchemy URL; empty: app.db in DATA_DIR")
     secret_key: str = Field(

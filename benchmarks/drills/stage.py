@@ -62,15 +62,27 @@ class Stage:
             self.port = int(free.getsockname()[1])
         self.ledger = self.home / "ledger"
         self.ledger.touch()
+        self.others: list[subprocess.Popen[bytes]] = []
         self.redis = self.start_redis()
         self.client = redis.Redis(port=self.port)
         self.consumers: list[subprocess.Popen[bytes]] = []
         self.proxies: list[Proxy] = []
         self.faults: list[float] = []
-        os.environ.update(BENCH_REDIS=f"redis://127.0.0.1:{self.port}", BENCH_FILE=str(self.ledger),
+        self.app: Any = None
+        self.point(f"redis://127.0.0.1:{self.port}")
+
+    def point(self, url: str) -> None:
+        """Let the app, as producer and reader, speak to this address."""
+        self._leave()
+        os.environ.update(BENCH_REDIS=url, BENCH_FILE=str(self.ledger),
                           DRILL_LEASE_S=str(LEASE_S), DRILL_BEAT_S=str(BEAT_S))  # fmt: skip
         sys.modules.pop("benchmarks.apps.ledger", None)
-        self.app: Any = importlib.import_module("benchmarks.apps.ledger")
+        self.app = importlib.import_module("benchmarks.apps.ledger")
+
+    def _leave(self) -> None:
+        if self.app is not None:
+            self.app.huey.lease.close()
+            self.app.huey.storage.close()
 
     def start_redis(
         self, *options: str, port: int = 0, folder: Path | None = None
@@ -200,8 +212,8 @@ class Stage:
             process.wait()
         for proxy in self.proxies:
             proxy.close()
-        self.app.huey.lease.close()
-        self.app.huey.storage.close()
-        self.redis.kill()
-        self.redis.wait()
+        self._leave()
+        for process in [self.redis, *self.others]:
+            process.kill()
+            process.wait()
         shutil.rmtree(self.home, ignore_errors=True)

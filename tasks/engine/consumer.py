@@ -237,7 +237,7 @@ class JobConsumer(Consumer):
             self.huey.commands.configure()
             note_version(self.huey)
         except Unreachable as exc:
-            _refuse(f"{exc}. Start the worker again once it can")
+            _refuse(str(exc))
 
     def _check_schema(self) -> None:
         """Let no older version work on what a newer one wrote; raise the schema to ours."""

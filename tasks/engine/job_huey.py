@@ -30,7 +30,8 @@ class JobHuey(Attempts):
 
     Args:
         name: of the instance; all its keys carry it.
-        url: `redis://`, `rediss://` or `unix://`.
+        url: `redis://`, `rediss://`, `unix://`, `redis+sentinel://host,host/service/0` or
+            `redis+cluster://host,host`.
         queues: the queues there are; the first is the default one.
         cipher: encrypts arguments named in a task's `secret`.
         spill: called with (job id, envelope, due) when Redis cannot be reached; returns whether it

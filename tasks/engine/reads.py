@@ -30,6 +30,7 @@ from tasks.engine.reading.finding import Finding
 from tasks.engine.reading.fleet import Fleet, taker_of
 from tasks.engine.reading.standing import Standing
 from tasks.engine.records import Event, JobFilter, State
+from tasks.engine.scripts import CLUSTER
 from tasks.engine.ticking.ticks import Ticks
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
         version = str(info.get(f"{kind}_version", info.get("redis_version", "0")))
         return ServerState(
             version=version, kind=kind, used_memory=int(info.get("used_memory", 0)),
-            max_memory=int(info.get("maxmemory", 0)), faults=tuple(_faults(info, version)),
+            max_memory=int(info.get("maxmemory", 0)), faults=tuple(_faults(info, version, self.storage.moves)),
             too_old=_number(version) < LOWEST, refuses=self._refusal(info),
         )  # fmt: skip
 
@@ -192,7 +193,7 @@ def _number(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
-def _faults(info: Mapping[str, Any], version: str) -> Iterable[str]:
+def _faults(info: Mapping[str, Any], version: str, moves: bool = False) -> Iterable[str]:
     if _number(version) < LOWEST:
         yield f"version {version} is older than 6.2"
     if info.get("maxmemory_policy", "noeviction") != "noeviction":
@@ -201,6 +202,8 @@ def _faults(info: Mapping[str, Any], version: str) -> Iterable[str]:
         yield "the append-only file is off: a restart may lose jobs; set appendonly yes"
     if info.get("role", "master") != "master":
         yield "the server is a replica and takes no writes"
+    if info.get("cluster_enabled") and not moves:
+        yield f"the server is a node of a Cluster, and jobs are out of reach where they move: {CLUSTER}"
     yield from (said for name, said in WRITES.items() if info.get(name, "ok") != "ok")
 
 

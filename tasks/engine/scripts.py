@@ -25,6 +25,8 @@ REFUSED = (
     redis.exceptions.MasterDownError,
     redis.exceptions.ClusterDownError,
 )
+ELSEWHERE = (redis.exceptions.MovedError, redis.exceptions.AskError)
+CLUSTER = "give its address as redis+cluster://host:port"
 REFUSALS = ("MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERDOWN")
 # how Redis 6.2 tells a command's own refusal
 WITHIN = re.compile(r": \d+: -([A-Z]+ .*)", re.DOTALL)
@@ -228,15 +230,17 @@ def _engine_error(exc: redis.ResponseError) -> Exception:
     if isinstance(exc, redis.exceptions.OutOfMemoryError) or code == "OOM":
         return errors.Unreachable("Redis refuses the call: its memory is full")
     if (
-        isinstance(exc, REFUSED) or code in REFUSALS
+        isinstance(exc, REFUSED + ELSEWHERE) or code in REFUSALS
     ):  # redis-py takes the code of some out of the text
-        return errors.Unreachable(refusal("the call", text))
+        return errors.Unreachable(refusal("the call", exc, text))
     return exc
 
 
-def refusal(what: str, text: str) -> str:
+def refusal(what: str, exc: redis.ResponseError, text: str = "") -> str:
     """Say what Redis refuses; one that cannot write to its disk takes no change and no PING."""
-    code, _, sentence = text.partition(" ")
+    code, _, sentence = (text or str(exc)).partition(" ")
+    if isinstance(exc, ELSEWHERE):
+        return f"Redis is a node of a Cluster that keeps these jobs at {sentence.split()[-1]}: {CLUSTER}"
     if code == "MISCONF":
         return f"Redis cannot write to its disk and takes no change until it can: {sentence}"
-    return f"Redis refuses {what}: {text}"
+    return f"Redis refuses {what}: {text or exc}"

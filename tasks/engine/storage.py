@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tasks.engine import moving
 from tasks.engine.adding import ENCODE, Added, Adding, Row
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import HueyStorage
@@ -24,25 +25,26 @@ BLOCK_S = 2.0  # under the socket timeout: a longer blocking pop never returns f
 SCHEMES = ("redis://", "rediss://", "unix://")
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, prefix: str = "") -> redis.Redis:
     """Return a client for `url` that never repeats a call by itself: the engine's scripts do.
 
-    Raises: EngineError for a scheme it does not speak.
+    Args:
+        prefix: of all keys, which tells the node of a Cluster.
+
+    Raises: EngineError for a scheme it does not speak, or an address that is not understood.
     """
+    options: dict[str, Any] = {
+        "retry": Retry(NoBackoff(), 0), "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": SOCKET_TIMEOUT_S, "max_connections": 1000, "command_packer": packer(),
+    }  # fmt: skip
+    if url.startswith(moving.SCHEMES):
+        return redis.Redis.from_pool(moving.moving_pool(url, prefix, **options))
     if not url.startswith(SCHEMES):
         raise EngineError(
-            f"the Redis address begins {url.split(':')[0]}:; redis://, rediss:// or unix:// is"
-            " expected"
+            f"the Redis address begins {url.split(':')[0]}:; redis://, rediss://, unix://,"
+            " redis+sentinel:// or redis+cluster:// is expected"
         )
-    pool = Pool.from_url(
-        url,
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=SOCKET_TIMEOUT_S,
-        max_connections=1000,
-        command_packer=packer(),
-    )
-    return redis.Redis.from_pool(pool)
+    return redis.Redis.from_pool(Pool.from_url(url, **options))
 
 
 class Handed(NamedTuple):
@@ -125,9 +127,10 @@ class JobStorage(HueyStorage):
         self.queues = tuple(queues)
         self.served = tuple(queues)
         self.read_timeout, self.hop = min(read_timeout, BLOCK_S), hop
-        self.client = client or connect(url)
         self.keys = Keys(name)
+        self.client = client or connect(url, self.keys.prefix)
         self.scripts = Scripts(self.client, self.keys.prefix)
+        self.moves = isinstance(self.client.connection_pool, moving.MovingPool)
         self.proc: Callable[[], str] = lambda: "direct"
         self.flushes = 0  # so that what this process remembers of before is not shown
 
@@ -140,7 +143,7 @@ class JobStorage(HueyStorage):
             self.scripts.note_away()
             raise Unreachable(f"Redis cannot be reached: {exc}") from exc
         except redis.ResponseError as exc:
-            raise Unreachable(refusal(command, str(exc))) from exc
+            raise Unreachable(refusal(command, exc)) from exc
 
     def pipeline(self, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """Run plain commands in one round trip. Raises Unreachable."""
@@ -151,7 +154,7 @@ class JobStorage(HueyStorage):
         try:
             return pipe.execute()
         except redis.ResponseError as exc:
-            raise Unreachable(refusal("the call", str(exc))) from exc
+            raise Unreachable(refusal("the call", exc)) from exc
         except (redis.RedisError, OSError) as exc:
             self.scripts.note_away()
             raise Unreachable(f"Redis cannot be reached: {exc}") from exc

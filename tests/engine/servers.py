@@ -16,15 +16,23 @@ from waiting import PATIENCE_S, wait_until
 ROOM = 400  # bytes that a file may still grow on a full disk: half a job's
 
 
+def binary() -> str:
+    """Return what the tests' other server is of too."""
+    from demo.redis_server import bundled_binary
+
+    found = shutil.which("redis-server") or shutil.which("valkey-server") or bundled_binary()
+    assert found
+    return str(found)
+
+
 class OwnServer:
     """A real server in a folder of its own, on a Unix socket and, where one is given, a port."""
 
     def __init__(self, folder: Path, *options: str, port: int = 0) -> None:
-        binary = shutil.which("redis-server") or shutil.which("valkey-server") or "redis-server"
         self.folder, socket = folder, folder / "own.sock"
         self.url = f"redis://127.0.0.1:{port}/0" if port else f"unix://{socket}?db=0"
         place = ["--dir", str(folder), "--port", str(port), "--unixsocket", str(socket)]
-        self.command = [binary, *place, "--save", "", *options]
+        self.command = [binary(), *place, "--save", "", *options]
         self.start()
 
     def start(self) -> None:

@@ -53,6 +53,8 @@ def test_a_duration_is_a_number_and_a_unit(written: str, seconds: float) -> None
         ("MAIL_USE_TLS", "maybe", "1 or 0"),
         ("QUIET_HOURS", "25-8", "two hours such as 21-8, or off"),
         ("REDIS_URL", "localhost:6379", "redis://host:port/0"),
+        ("REDIS_URL", "redis+sentinel://a:26379,b:26379", "/service/0 is expected"),
+        ("REDIS_URL", "redis+cluster://a:port", "Port could not be cast"),
         ("DATABASE_URL", "nonsense", "an SQLAlchemy URL"),
         ("PUBLIC_URL", "jobs.example.org", "a web address"),
         ("EMAIL_QUEUE_CONCURRENCY", "0", "at least 1"),
