@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -261,6 +262,31 @@ def test_a_waiting_job_says_where_it_stands(huey: JobHuey) -> None:
     assert huey.reads.job(first).why_waiting.startswith("no worker is alive")
     huey.lease.start()
     assert huey.reads.job(second).why_waiting == "number 2 in line"
+
+
+def test_a_waiting_job_says_when_the_rate_of_its_queue_lets_it_start(huey: JobHuey) -> None:
+    huey.commands.set_limits("default", rate="2/1h")
+    added = add(huey, 4)
+    huey.lease.start()
+    run_one(huey)  # one of the two starts of the hour
+    assert huey.reads.job(added[1]).why_waiting == "number 1 in line"
+    with Span() as span:
+        said = huey.reads.job(added[3]).why_waiting or ""
+    assert said.startswith("number 3 in line: by the rate of queue default it starts at ")
+    told = re.search(r"at (\S+) UTC at the earliest", said)
+    assert told
+    assert told[1] in {
+        f"{span.begun + timedelta(hours=1, seconds=n):%H:%M:%S}" for n in range(-60, 9)
+    }
+
+
+def test_a_job_whose_worker_died_says_that_it_waits_for_its_turn_among_such(huey: JobHuey) -> None:
+    (job_id,) = add(huey, 1)
+    huey.storage.client.hset(huey.storage.keys.of("job", job_id), "k", 1)
+    huey.lease.start()
+    assert (huey.reads.job(job_id).why_waiting or "").startswith(
+        "number 1 in line: a worker died while it ran"
+    )
 
 
 def test_periodic_tasks_say_when_they_ran_and_run(huey: JobHuey) -> None:

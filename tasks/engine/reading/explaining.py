@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
     from tasks.engine.storage import JobStorage
 
+LEAST_TOLD_MS = 1000
+
 
 class Explaining:
     """The questions about one job."""
@@ -46,7 +48,7 @@ class Explaining:
         alive = takers(self.storage, reply[10]) if job.state is State.WAITING else []
         why = self._why(job, options, pauses, alive)
         return replace(
-            job, why_waiting=self._in_line(job, options, reply[6], int(reply[7])) if why == "" else why,
+            job, why_waiting=why if why != "" else self._in_line(job, options, reply[6:8], int(reply[9])),
             kept_until=self._kept_until(job, options),
         )  # fmt: skip
 
@@ -112,8 +114,15 @@ class Explaining:
             return f"no live worker serves queue {job.queue}"
         return ""
 
-    def _in_line(self, job: Job, options: Mapping[str, str], rank: bytes, active: int) -> str:
-        """Say which number a waiting job is, and what those before it wait for."""
+    def _in_line(
+        self, job: Job, options: Mapping[str, str], line: Sequence[Any], now_ms: int
+    ) -> str:
+        """Say which number a waiting job is, and what those before it wait for.
+
+        Args:
+            line: its rank or b"", and how many of its queue run.
+        """
+        rank, active = line
         declared = self.huey.declared.get(job.queue)
         most = int(
             options.get("lc") or options.get("cc") or (declared.concurrency if declared else 0) or 0
@@ -121,6 +130,11 @@ class Explaining:
         place = int(rank) + 1 if rank != b"" else 1
         if most and active >= most:
             return f"{active} of {most} {job.queue} jobs are running; this one is number {place} in line"
+        if job.recovered:
+            return f"number {place} in line: a worker died while it ran, and each worker takes one such job at a time"
+        if at := _earliest(options, place, now_ms):
+            then = f"{at:%H:%M:%S} UTC at the earliest"
+            return f"number {place} in line: by the rate of queue {job.queue} it starts at {then}"
         return f"number {place} in line"
 
     def _held_back(
@@ -154,6 +168,17 @@ class Explaining:
         lines = self.storage.call("LRANGE", self.storage.keys.of("logs", job_id), -200, -1)
         parted = (line.decode(errors="replace").partition("\t") for line in lines)
         return [Event(at=rows.micros(int(ms) * 1000), text=text) for ms, _, text in parted]
+
+
+def _earliest(options: Mapping[str, str], place: int, now_ms: int) -> datetime | None:
+    """Return when a rate lets the job at a place start, by lib/take.lua; None within a second or without one."""
+    most, period = float(options.get("rl") or 0), float(options.get("rp") or 0)
+    if not most:
+        return None
+    since = now_ms - float(options.get("rs") or now_ms)
+    left = min(most, float(options.get("rt") or most) + since * most / period)
+    wait_ms = (place - left) * period / most
+    return rows.micros(int(now_ms + wait_ms) * 1000) if wait_ms >= LEAST_TOLD_MS else None
 
 
 def _line(job: Job) -> str | None:
