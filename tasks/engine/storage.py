@@ -94,15 +94,15 @@ class Answer(NamedTuple):
 
 
 NOBODY: dict[int, bytes] = {}
-FIRST = ["0", "1", "1", "0"]
+FIRST = "0 1 1 0"
 
 
 def _handed(line: bytes, envelope: bytes, now_ms: int, at: float) -> Handed:
     """Read what `handed` in lib/take writes of a job."""
-    job_id, token, starts, queue, task, *numbers = line.decode().split("\t")
-    used, allowed, run, deaths = (0, 1, 1, 0) if numbers[:4] == FIRST else map(int, numbers[:4])
+    job_id, token, starts, queue, task, numbers, *plain = line.decode().split("\t")
+    used, allowed, run, deaths = (0, 1, 1, 0) if numbers == FIRST else map(int, numbers.split())
     return Handed(job_id, token, envelope, used, allowed, run, deaths, False, NOBODY, queue, now_ms,
-                  starts == "1", at, task, numbers[4:])  # fmt: skip
+                  starts == "1", at, task, plain)  # fmt: skip
 
 
 def _all_handed(reply: Sequence[Any], now_ms: int) -> list[Handed]:

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from huey.registry import Message
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.engine import codec
+from tasks.engine import codec, envelope
 from tasks.engine.envelope import NotSerializable, dumps
 
 VALUES = st.recursive(
@@ -43,3 +44,36 @@ def test_a_value_that_holds_itself_is_refused() -> None:
     endless.append(endless)
     with pytest.raises(NotSerializable, match="nested too deep"):
         dumps(endless)
+
+
+TEXTS = st.text() | st.sampled_from([',"id":', '","id":"x', '{"$":1}'])
+
+
+@given(
+    name=TEXTS, queue=TEXTS, job_id=TEXTS, args=st.lists(VALUES | TEXTS, max_size=3).map(tuple),
+    kwargs=st.dictionaries(TEXTS.filter(lambda name: name != "$"), VALUES | TEXTS, max_size=3),
+    priority=st.none() | st.integers(), nested=st.booleans(),
+)  # fmt: skip
+def test_an_envelope_is_read_as_it_was_written(
+    name: str, queue: str, job_id: str, args: tuple[Any, ...], kwargs: dict[str, Any],
+    priority: int | None, nested: bool,
+) -> None:  # fmt: skip
+    """Whether or not only id and arguments are its own, which is read by another way."""
+    inner = Message("inner", "shop.then", args=(1,), kwargs={}) if nested else None
+    message = Message(job_id, name, None, 0, 0, priority, args, kwargs, inner, retry_backoff=0)
+    try:
+        data = envelope.dump(message, queue=queue, secrets=frozenset(), names=(), cipher=None)
+    except NotSerializable:  # half a letter
+        return
+    for _ in range(2):
+        assert envelope.load(data) == (message, queue) == envelope._whole(data, None)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", b'{"v":1,"queue":"q","id":', b'{"v":2,"queue":"q","name":"n","id":"x","args":[],"kwargs":{}}',
+     b'{"v":1,"queue":"q","id":"x","args":[],"kwargs":{},"colour":1}', b'{"v":1,"queue":"q","name":"n","id":"x"}'],
+)  # fmt: skip
+def test_what_is_no_envelope_is_refused(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"not an envelope|version|line 1|Expecting"):
+        envelope.load(data)

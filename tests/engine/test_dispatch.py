@@ -21,7 +21,7 @@ from tasks.engine.running.pace import MOST_HELD
 
 def in_another_slot(huey: JobHuey, act: Callable[[], Any]) -> None:
     def run() -> None:
-        huey._slot.in_loop = True
+        huey._slot.dispatch = huey.dispatch
         act()
 
     thread = threading.Thread(target=run)
@@ -322,7 +322,7 @@ def test_who_ended_a_job_while_another_asked_is_woken_when_the_answer_is_there(
 
 def in_this_slot(huey: JobHuey, task: Any) -> None:
     """Run a job in one more slot, and ask for the next."""
-    huey._slot.in_loop = True
+    huey._slot.dispatch = huey.dispatch
     huey.execute(task)
     with contextlib.suppress(Unreachable):
         huey.dequeue()

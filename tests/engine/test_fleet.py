@@ -13,6 +13,7 @@ from driving import run_all
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State, UnknownJob
+from tasks.engine.errors import Unreachable
 from tasks.engine.reading.fleet import bury, ended
 
 
@@ -80,6 +81,23 @@ def test_the_dead_say_what_was_recovered_from_them(
     assert dead.died_at is not None
     assert [(o.id, o.state) for o in dead.recovered] == [(i, State.WAITING) for i in ids]
     assert run_all(huey) == ids
+
+
+def test_a_lease_that_redis_was_away_for_is_taken_when_it_is_back(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huey.lease, "beat", _away)
+    for _ in range(2):
+        with pytest.raises(Unreachable):
+            huey.dequeue()
+    monkeypatch.undo()
+    assert huey.dequeue() is None
+    assert huey.lease.kept
+    assert [worker.state for worker in huey.reads.workers()] == ["live"]
+
+
+def _away() -> None:
+    raise Unreachable("it is away")
 
 
 def test_only_its_own_children_are_buried(huey: JobHuey, make_huey: Callable[..., JobHuey]) -> None:

@@ -12,8 +12,8 @@ Returns    {now_ms, next due ms or "", {status of each done: ok, fired (and its 
            already (it counted when it was sent before)}, {line, envelope, ...}, {which of `lent` shut},
            {positions of those revoked}, {{position, {chord members}}, ...}}; after the statuses of `done`
            stand those of `plain` where these were closed one by one, else no word of them. A line is
-           joined by tabs: id, token, 1 to start or 0 to hold, queue, task, attempts used, allowed, run,
-           deaths; of a job that its worker may end by `plain` also ready since, created, nonce, priority,
+           joined by tabs: id, token, 1 to start or 0 to hold, queue, task, "attempts used, allowed, run,
+           deaths" with spaces; of a job that its worker may end by `plain` also ready since, created, nonce, priority,
            argument indexes, by, tags
 Touches    jobs whose token matches; waiting jobs of the queues named
 Cost       O((done + want) * queues * log m)

@@ -68,7 +68,7 @@ class Attempts(Slots):
         finally:
             RUNNING.reset(running)
             RUNNING_OUTCOME.reset(token)
-            outcome.told = current.told if self._has_breaker(job.queue) else {}
+            outcome.told = current.told if self._has_breaker(job.queue) else None
             self._settle(outcome)
             self._close(outcome)
 
@@ -199,7 +199,7 @@ class Attempts(Slots):
         if task.id == outcome.handler_id:  # the handler of each failed attempt is a job of its own
             task.id = new_id()
             task.revoke_id = f"r:{task.id}"
-        outcome.kids.append(self._row_of(task))
+        outcome.kids = [*outcome.kids, self._row_of(task)]
         self._emit(S.SIGNAL_ENQUEUED, task)
 
     def _collect_retry(self, outcome: Outcome, task: Task, due: dt.datetime | None) -> None:
@@ -231,7 +231,9 @@ class Attempts(Slots):
             outcome.kind = "skipped" if outcome.skipped else kind
             if outcome.to == "cancelled" and not outcome.why:
                 outcome.why = kind
-        super()._emit(signal, task, *args, **kwargs)
+        heard = self._signal.receivers
+        if heard["any"] or signal in heard:
+            super()._emit(signal, task, *args, **kwargs)
 
     def put_result(self, key: str, data: Any) -> Any:
         """Keep a result; an attempt's own goes with its commit."""
@@ -244,7 +246,7 @@ class Attempts(Slots):
         if key == outcome.job.id:
             outcome.result = value
         else:
-            outcome.puts.append((key, value))
+            outcome.puts = [*outcome.puts, (key, value)]
         return None
 
     def get_raw(self, key: str, peek: bool = False) -> Any:

@@ -69,7 +69,7 @@ class Dispatch:
 
     def join(self) -> None:
         """Count one more slot that runs jobs here."""
-        with self._turn:
+        with self._lock:
             self._slots += 1
             if self._runner is None:
                 self._runner = threading.Thread(
@@ -79,7 +79,7 @@ class Dispatch:
 
     def leave(self) -> None:
         """Count one slot less; the last one gives back what is held. Raises Unreachable."""
-        with self._turn:
+        with self._lock:
             self._slots = max(0, self._slots - 1)
             if not self._slots:
                 self._let_go()
@@ -88,7 +88,7 @@ class Dispatch:
     def stop(self) -> None:
         """Take no more jobs; what is held goes back at once, by the runner."""
         self.stopping = True
-        with self._turn:
+        with self._lock:
             self._release(self._ready)
             self.talk.hush()
             self._turn.notify_all()
@@ -96,13 +96,13 @@ class Dispatch:
 
     def give_back(self) -> None:
         """Give back what is held and commit what is finished. Raises Unreachable."""
-        with self._turn:
+        with self._lock:
             self._let_go()
         self.flush()
 
     def close(self, outcome: Outcome) -> None:
         """Keep what an attempt left behind for the next call."""
-        with self._turn:
+        with self._lock:
             outcome.closed = time.monotonic()
             self._finished.append(outcome)
             if outcome.task:
@@ -111,7 +111,7 @@ class Dispatch:
 
     def flush(self) -> None:
         """Commit what is finished, taking no job. Raises Unreachable; then all of it is kept."""
-        with self._turn:
+        with self._lock:
             self._await_turn()
             if self._finished or self._ready:
                 self._exchange(None)
@@ -121,7 +121,7 @@ class Dispatch:
     def one(self) -> Handed | None:
         """Take one job outside a consumer's slot, waiting once where there is none."""
         for last in (False, True):
-            with self._turn:
+            with self._lock:
                 self._await_turn()
                 answer = self._exchange(self.pace.plan(1, ahead=False))
             if answer.jobs or last:
@@ -134,7 +134,7 @@ class Dispatch:
 
         Returns: None when a wait brought none. Raises: Unreachable; what is finished is kept.
         """
-        with self._turn:
+        with self._lock:
             self._idle += 1
             self._owed = False
             try:
@@ -348,7 +348,7 @@ class Dispatch:
 
     def errand(self) -> None:
         """Wait for something to do, and do it: hear an answer left unread, send what waits too long."""
-        with self._turn:
+        with self._lock:
             left = self._left()
             if left > 0:
                 self._resting = left > FINISH_WAITS_S

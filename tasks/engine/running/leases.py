@@ -74,8 +74,12 @@ class Lease:
                 target=_keep, args=(weakref.ref(self), self._stop, self.beat_s),
                 name="lease", daemon=True,
             )  # fmt: skip
-        self.beat()
-        self._thread.start()
+        try:
+            self.beat()
+            self._thread.start()
+        except BaseException:
+            self._thread = None  # the next one tries again
+            raise
 
     def swap(self, *, finished: Iterable[Handed], taken: Iterable[Handed]) -> None:
         """Forget what one call committed or gave up, and remember what it brought."""

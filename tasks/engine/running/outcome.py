@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
@@ -42,16 +42,16 @@ class Outcome:
     result: bytes | None = None
     error: BaseException | None = None
     envelope: bytes | None = None
-    kids: list[tuple[dict[str, Any], bytes]] = field(default_factory=list)
-    puts: list[tuple[str, bytes]] = field(default_factory=list)
+    kids: Sequence[tuple[dict[str, Any], bytes]] = ()
+    puts: Sequence[tuple[str, bytes]] = ()
     chord: tuple[dict[str, Any], bytes, bytes] | None = None
-    told: dict[str, Any] = field(default_factory=dict)
+    told: Mapping[str, Any] | None = None
     secrets: tuple[str, ...] = ()
     handler_id: str = ""
     unrevoke: bool = False
     hold: bool = False
     callback: Any = None
-    failure: dict[str, str] = field(default_factory=dict)
+    failure: Mapping[str, str] | None = None
     sent: bool = False
 
     def spec(self, offset: int) -> tuple[Done, list[bytes]]:
@@ -137,7 +137,7 @@ class Outcome:
         if self.error is None:
             note = {"reason": self.why} if self.why else None
         else:
-            found = {n: v for n, v in self.failure.items() if n not in GROUP_ONLY}
+            found = {n: v for n, v in (self.failure or {}).items() if n not in GROUP_ONLY}
             note = {**found, "reason": self.why}
         return json.dumps(note, ensure_ascii=False).encode() if note else None
 
@@ -145,7 +145,7 @@ class Outcome:
         """Return what lib/groups keeps of a failed attempt; a cancelled one is no failure."""
         if self.error is None or self.kind not in ("failed", "retrying"):
             return None
-        found = self.failure
+        found = self.failure or {}
         return [found[n] for n in ("fingerprint", "type", "title", "place", "said")]
 
 

@@ -62,24 +62,27 @@ class Slots(Batching):
         """
         if self._immediate:
             return super().dequeue()
-        self.lease.start()
-        job = self.dispatch.next() if self._in_loop() else self.dispatch.one()
+        joined = self._joined()
+        dispatch = joined or self.dispatch
+        if not dispatch.lease.kept:
+            dispatch.lease.start()
+        job = joined.next() if joined else dispatch.one()
         return self._opened(job) if job else None
 
-    def _in_loop(self) -> bool:
-        """Tell whether this thread is a consumer's slot: others run and commit one job at a time."""
-        return getattr(self._slot, "in_loop", False)
+    def _joined(self) -> Dispatch | None:
+        """Return what a consumer's slot shares; other threads run and commit one job at a time."""
+        return getattr(self._slot, "dispatch", None)
 
     def join_loop(self) -> None:
         """Make this thread a slot of the process."""
-        self.dispatch.join()
-        self._slot.in_loop = True
+        self._slot.dispatch = self.dispatch
+        self._slot.dispatch.join()
 
     def leave_loop(self) -> None:
         """Make this thread no slot; the last one gives back what is held. Raises Unreachable."""
-        if self._in_loop():
-            self._slot.in_loop = False
-            self.dispatch.leave()
+        if joined := self._joined():
+            self._slot.dispatch = None
+            joined.leave()
         else:
             self.dispatch.flush()
 
@@ -103,6 +106,8 @@ class Slots(Batching):
         return task
 
     def _close(self, outcome: Outcome) -> None:
-        self.dispatch.close(outcome)
-        if not self._in_loop():
-            self.dispatch.flush()
+        joined = self._joined()
+        dispatch = joined or self.dispatch
+        dispatch.close(outcome)
+        if not joined:
+            dispatch.flush()

@@ -100,7 +100,7 @@ class Ending(World):
         ours = [self._ours(handed, proc) for handed in chosen]
         kids = [self._row("default", 0) for _ in chosen] if kid and how == "completed" else []
         for outcome, row in zip(outcomes, kids, strict=False):
-            outcome.kids.append(row)
+            outcome.kids = [row]
         for outcome in outcomes:
             if fault and outcome.job.queue == "email":
                 outcome.told = {"fault": "it is away", "now": True}
@@ -133,7 +133,7 @@ class Ending(World):
             return
         outcome = self._outcome(handed, how, 0)
         if kid:
-            outcome.kids.append(self._row("default", 0))
+            outcome.kids = [self._row("default", 0)]
         before = keyspace.read(self.huey)
         (status,) = self._commit(proc, [outcome])
         assert status == "gone"

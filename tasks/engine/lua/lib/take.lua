@@ -141,7 +141,7 @@ end
 -- A job as one line: each value of an answer costs time. What is not as usual comes apart from it.
 local function handed(id, job, token, starts, plain)
   local line = id..'\t'..token..'\t'..(starts and '1' or '0')..'\t'..job.q..'\t'..(job.t or '')..'\t'
-    ..(job.n or '0')..'\t'..(job.m or '1')..'\t'..(job.rn or '1')..'\t'..(job.k or '0')
+    ..(job.n or '0')..' '..(job.m or '1')..' '..(job.rn or '1')..' '..(job.k or '0')
   if not plain then return line end
   return line..'\t'..job.ra..'\t'..job.c..'\t'..job.rq..'\t'..(job.p or '')..'\t'..(job.ix or '')..'\t'
     ..(job.by or '')..'\t'..(job.tg or '')
