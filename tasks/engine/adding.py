@@ -1,8 +1,9 @@
-"""How jobs reach Redis: in chunks, of which one is made ready while Redis stores the one before."""
+"""How jobs reach Redis: in chunks, of which one is written while Redis stores those before."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
@@ -10,9 +11,12 @@ from typing import Any, NamedTuple
 
 from tasks.engine.codec import encoder
 from tasks.engine.errors import Unreachable
-from tasks.engine.scripts import Begun, Scripts
+from tasks.engine.scripts import Scripts, UnknownScript
 
 CHUNK = 200
+UNDER_WAY = 2  # chunks: the one that Redis stores, and the one that it finds when that is done
+AFTER = 4  # which argument of lua/add_plain names a job that has to be stored before
+NOT_YET = 2  # what it answers where that is not stored
 KIND = ("q", "t", "p", "m", "rq")
 _kind = itemgetter(*KIND)
 PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_one and add_plain store
@@ -27,79 +31,102 @@ class Chunk(NamedTuple):
 
     rows: Sequence[Row]
     script: str
-    args: Sequence[Any]
+    args: tuple[Any, ...]
 
-
-class Sent(NamedTuple):
-    """A chunk that Redis has, or may have, and whose answer is still to be heard."""
-
-    chunk: Chunk
-    begun: Begun
+    def behind(self, before: Chunk) -> tuple[Any, ...]:
+        """Return the arguments of a call that stores nothing where `before` is not stored."""
+        last = before.rows[-1][0]["id"]
+        return (*self.args[:AFTER], last, *self.args[AFTER + 1 :])
 
 
 class Adding:
-    """Stores jobs by lua/add_plain (one: lua/add_one) where all of a chunk are of the usual kind, else by lua/add."""
+    """One call that stores jobs in their order: by lua/add_plain where a chunk is of the usual kind.
 
-    def __init__(self, scripts: Scripts) -> None:
-        self.scripts = scripts
+    Chunks go one behind another on one connection. What became of one that got no answer, was refused
+    or came too early is asked for again before any after it, and none of those stores itself before it.
+    """
 
-    def add(self, rows: Iterable[Row], answers: list[Added] | None = None) -> list[Added]:
-        """Store jobs, each (spec, envelope); safe to repeat, so a lost reply is asked for again.
+    def __init__(self, scripts: Scripts, found: list[Added]) -> None:
+        self.scripts, self.found = scripts, found
+        self._line = scripts.line()
+        self._under_way: deque[Chunk] = deque()
 
-        One chunk is at Redis at a time: of two on two connections either may be stored first.
-        Where making a row raises no further chunk is sent; `answers` then has those that are stored.
-        Returns: (status, id) for each, in order. Raises: Unreachable.
+    def run(self, rows: Iterable[Row]) -> None:
+        """Store jobs, each (spec, envelope), and add to `found` what became of each, in order.
+
+        Safe to repeat. Where making a row raises no further chunk is sent; `found` then has those that
+        are stored. Raises: Unreachable.
         """
         request = new_request()
-        found = [] if answers is None else answers
-        sent: list[Sent] = []
         try:
             for some in _chunks(rows):
-                chunk = _written(some, request)
-                self._hear_all(sent, found)
-                sent.append(self._send(chunk))
+                self._send(_written(some, request))
         finally:
-            self._hear_all(sent, found)
-        return found
+            try:
+                self._hear(0)
+            finally:
+                self._line.close()
 
-    def add_one(self, row: Row) -> Added:
-        """Store one job, as `add` does. Raises: Unreachable."""
-        return self._hear(self._send(_written([row], new_request())))[0]
+    def _send(self, chunk: Chunk) -> None:
+        plain = chunk.script == "add_plain"  # the others do not look for what has to be before
+        self._hear(UNDER_WAY - 1 if plain else 0)
+        args = chunk.behind(self._under_way[-1]) if self._under_way else chunk.args
+        sent = self._line.send(chunk.script, *args)
+        self._under_way.append(chunk)
+        if not sent:  # nor will there be an answer to those before it
+            self._hear(0)
 
-    def _send(self, chunk: Chunk) -> Sent:
+    def _hear(self, left: int) -> None:
+        """Hear what became of chunks until only `left` are under way."""
+        while len(self._under_way) > left:
+            chunk = self._under_way.popleft()
+            try:
+                self.found += self._became(chunk)
+            except BaseException:
+                self._under_way.clear()  # or `found` would have a gap
+                raise
+
+    def _became(self, chunk: Chunk) -> list[Added]:
         try:
-            return Sent(chunk, self.scripts.begin(chunk.script, *chunk.args))
-        except Unreachable:
-            return Sent(chunk, self.scripts.begin(chunk.script, *chunk.args))
-
-    def _hear_all(self, sent: list[Sent], found: list[Added]) -> None:
-        while sent:
-            found += self._hear(sent.pop())
-
-    def _hear(self, sent: Sent) -> list[Added]:
-        """Return what became of a chunk, asked for once more where the reply was lost."""
-        chunk = sent.chunk
-        try:
-            reply = self.scripts.end(sent.begun)
+            reply = self._line.hear()
+        except UnknownScript:
+            reply = NOT_YET
         except Unreachable:
             reply = self.scripts.run(chunk.script, *chunk.args)
-        if chunk.script != "add":
-            if reply:
-                return [("new", spec["id"]) for spec, _ in chunk.rows]
-            reply = self.repeat("add", 0, *_words(chunk.rows))
-        return [(status.decode(), job_id.decode()) for status, job_id in reply]
+        if reply == NOT_YET:
+            reply = repeat(self.scripts, chunk.script, *chunk.args)
+        if chunk.script == "add":
+            return _told(reply)
+        if reply:
+            return [("new", spec["id"]) for spec, _ in chunk.rows]
+        return _told(repeat(self.scripts, "add", 0, *_words(chunk.rows)))
 
-    def repeat(self, script: str, *args: Any) -> Any:
-        """Run a script, once more when its reply was lost."""
-        try:
-            return self.scripts.run(script, *args)
-        except Unreachable:
-            return self.scripts.run(script, *args)
+
+def add_one(scripts: Scripts, row: Row) -> Added:
+    """Store one job, as `Adding` does. Raises: Unreachable."""
+    spec, envelope = row
+    if "rq" not in spec:
+        spec["rq"] = new_request()
+    if spec.keys() <= PLAIN and repeat(scripts, "add_one", *_alone(spec, envelope)):
+        return "new", spec["id"]
+    return _told(repeat(scripts, "add", 0, *_words([row])))[0]
+
+
+def repeat(scripts: Scripts, script: str, *args: Any) -> Any:
+    """Run a script, once more when its reply was lost."""
+    try:
+        return scripts.run(script, *args)
+    except Unreachable:
+        return scripts.run(script, *args)
 
 
 def new_request() -> str:
     """Return what tells one call from another for the same id; kept with the job."""
     return os.urandom(5).hex()
+
+
+def _told(reply: Sequence[Sequence[bytes]]) -> list[Added]:
+    return [(status.decode(), job_id.decode()) for status, job_id in reply]
 
 
 def _written(rows: Sequence[Row], request: str) -> Chunk:
@@ -109,13 +136,24 @@ def _written(rows: Sequence[Row], request: str) -> Chunk:
     if not _is_plain(rows):
         return Chunk(rows, "add", (0, *_words(rows)))
     first = rows[0][0]
-    more, front = _further(first), (100 - first["p"]) << 40
-    same = (0, first["q"], first["t"], first["rq"])
     if len(rows) == 1:
-        unusual = [front, *more] if more else more
-        return Chunk(rows, "add_one", (*same, first["id"], rows[0][1], *unusual))
+        return Chunk(rows, "add_one", _alone(*rows[0]))
+    further = _further(first)
     pairs = [part for spec, envelope in rows for part in (spec["id"], envelope)]
-    return Chunk(rows, "add_plain", (*same, front, 7 + len(more), *more, *pairs))
+    args = (0, first["q"], first["t"], first["rq"], "", _front(first), 8 + len(further))
+    return Chunk(rows, "add_plain", (*args, *further, *pairs))
+
+
+def _alone(spec: dict[str, Any], envelope: bytes) -> tuple[Any, ...]:
+    args = (0, spec["q"], spec["t"], spec["rq"], spec["id"], envelope)
+    further = _further(spec)
+    return (*args, _front(spec), *further) if further else args
+
+
+def _front(spec: dict[str, Any]) -> int:
+    """Return where its priority begins among the waiting."""
+    front: int = (100 - spec["p"]) << 40
+    return front
 
 
 def _further(spec: dict[str, Any]) -> list[Any]:

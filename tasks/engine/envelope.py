@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from huey.registry import Message
@@ -35,7 +35,6 @@ USUAL = ("name", "retries", "retry_delay", "priority", "timeout", "retry_backoff
 AS_IT_IS = frozenset(
     PLAIN
 )  # looked up by type: quicker than isinstance for what nearly all values are
-NO_KWARGS: dict[str, Any] = {}
 NOTHING: tuple[Any, ...] = ({}, [])
 BEFORE_OWN = b',"id":'  # in a text of an envelope it would be written with \\"
 HEAD_MOST = 512  # bytes of what the envelopes of a task have in common
@@ -260,36 +259,58 @@ def dump(message: Message, *, queue: str, secrets: frozenset[str], names: tuple[
         first_delay: the delay before the first retry, where `retry_delay` has grown since, s.
     Raises: NotSerializable naming task and argument; TooLarge over 64 KiB.
     """
-    args, kwargs, job_id = message.args, message.kwargs or NO_KWARGS, message.id
-    if secrets or type(args) is not tuple or not AS_IT_IS.issuperset(map(type, args)):
-        args = _args(message, names, secrets, cipher)
-    if kwargs and (secrets or not AS_IT_IS.issuperset(map(type, kwargs.values()))):
-        kwargs = {n: _argument(message, n, v, secrets, cipher) for n, v in kwargs.items()}
-    own = quoted(job_id) if type(job_id) is str else ENCODE(job_id)
-    named = ENCODE(kwargs) if kwargs else "{}"
-    head = _head(message, queue, first_delay)
-    return _encoded(message, f'{head},"id":{own},"args":{ENCODE(args)},"kwargs":{named}}}')
+    form = Form(message.name, _head(message, queue, first_delay), names, secrets)
+    return form.dump(message.id, message.args, message.kwargs, cipher)
 
 
-def _args(message: Message, names: tuple[str, ...], secrets: frozenset[str], cipher: Cipher | None) -> Any:  # fmt: skip
-    given = message.args if isinstance(message.args, tuple | list) else ()
-    if message.args and not given:  # Huey lets schedule() pass something else by mistake
-        return pack(message.args)
-    positional = zip(names + ("",) * len(given), given, strict=False)
-    return [_argument(message, n, v, secrets, cipher) for n, v in positional]
+class Form(NamedTuple):
+    """What the envelopes of a task's jobs have in common."""
 
+    name: str
+    head: str
+    names: tuple[str, ...]
+    secrets: frozenset[str]
 
-def _encoded(message: Message, text: str) -> bytes:
-    try:
-        data = text.encode()
-    except UnicodeEncodeError as exc:  # half a letter
-        raise NotSerializable(f"an argument of {message.name} has no JSON form: {exc}") from exc
-    if len(data) > ENVELOPE_LIMIT_BYTES:
-        raise TooLarge(
-            f"the arguments of {message.name} take {len(data)} bytes; {ENVELOPE_LIMIT_BYTES} is the"
-            " most: pass an id and read the data in the task"
-        )
-    return data
+    def dump(self, job_id: Any, args: Any, kwargs: Any, cipher: Cipher | None) -> bytes:
+        """Return a job's envelope. Raises as the function `dump`."""
+        if self.secrets or type(args) is not tuple or not AS_IT_IS.issuperset(map(type, args)):
+            args = self._args(args, cipher)
+        if kwargs and (self.secrets or not AS_IT_IS.issuperset(map(type, kwargs.values()))):
+            kwargs = {n: self._argument(n, v, cipher) for n, v in kwargs.items()}
+        own = quoted(job_id) if type(job_id) is str else ENCODE(job_id)
+        named = ENCODE(kwargs) if kwargs else "{}"
+        return self._encoded(f'{self.head},"id":{own},"args":{ENCODE(args)},"kwargs":{named}}}')
+
+    def _args(self, args: Any, cipher: Cipher | None) -> Any:
+        given = args if isinstance(args, tuple | list) else ()
+        if args and not given:  # Huey lets schedule() pass something else by mistake
+            return pack(args)
+        positional = zip(self.names + ("",) * len(given), given, strict=False)
+        return [self._argument(n, v, cipher) for n, v in positional]
+
+    def _argument(self, name: str, value: Any, cipher: Cipher | None) -> Any:
+        if type(value) in AS_IT_IS and name not in self.secrets:
+            return value
+        try:
+            sealed = name in self.secrets and cipher is not None and value is not None
+            return seal(value, cipher) if sealed else pack(value)  # type: ignore[arg-type]
+        except NotSerializable as exc:
+            said = f"argument {name or 'given'} of {self.name}: {exc}"
+            raise NotSerializable(said) from exc
+        except RecursionError as exc:
+            raise NotSerializable(f"argument {name} of {self.name} is nested too deep") from exc
+
+    def _encoded(self, text: str) -> bytes:
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as exc:  # half a letter
+            raise NotSerializable(f"an argument of {self.name} has no JSON form: {exc}") from exc
+        if len(data) > ENVELOPE_LIMIT_BYTES:
+            raise TooLarge(
+                f"the arguments of {self.name} take {len(data)} bytes; {ENVELOPE_LIMIT_BYTES} is the"
+                " most: pass an id and read the data in the task"
+            )
+        return data
 
 
 def _head(message: Message, queue: str, first_delay: float | None) -> str:
@@ -297,14 +318,15 @@ def _head(message: Message, queue: str, first_delay: float | None) -> str:
     m = message
     more = (m.eta, m.on_complete, m.on_error, m.expires, m.expires_resolved, m.chord_config)
     if more == NONE:
-        return _usual_head(queue, first_delay, m.name, m.retries, m.retry_delay, m.priority, m.timeout,
-                           m.retry_backoff)  # fmt: skip
+        return usual_head(queue, first_delay, m.name, m.retries, m.retry_delay, m.priority, m.timeout,
+                          m.retry_backoff)  # fmt: skip
     fields = {n: v for n, v in zip(FIELDS, message, strict=True) if n not in OWN}
     return _written(queue, first_delay, fields)
 
 
 @lru_cache(maxsize=256, typed=True)
-def _usual_head(queue: str, first_delay: float | None, *values: Any) -> str:
+def usual_head(queue: str, first_delay: float | None, *values: Any) -> str:
+    """Return the head of an envelope that has no field beside USUAL, whose values are given."""
     return _written(queue, first_delay, dict(zip(USUAL, values, strict=True)))
 
 
@@ -314,20 +336,6 @@ def _written(queue: str, first_delay: float | None, fields: Mapping[str, Any]) -
         form["first_delay"] = first_delay
     form.update({n: pack(v) for n, v in fields.items() if v is not None})
     return ENCODE(form)[:-1]
-
-
-def _argument(
-    message: Message, name: str, value: Any, secrets: frozenset[str], cipher: Cipher | None
-) -> Any:
-    if type(value) in AS_IT_IS and name not in secrets:
-        return value
-    try:
-        sealed = name in secrets and cipher is not None and value is not None
-        return seal(value, cipher) if sealed else pack(value)  # type: ignore[arg-type]
-    except NotSerializable as exc:
-        raise NotSerializable(f"argument {name or 'given'} of {message.name}: {exc}") from exc
-    except RecursionError as exc:
-        raise NotSerializable(f"argument {name} of {message.name} is nested too deep") from exc
 
 
 def load(data: bytes, cipher: Cipher | None = None) -> tuple[Message, str]:

@@ -159,6 +159,10 @@ class Scripts:
         except FAULTS as exc:
             raise self._fault(exc) from exc
 
+    def line(self) -> Line:
+        """Return what sends scripts one behind another, on a connection of its own."""
+        return Line(self)
+
     def await_reply(self, begun: Begun) -> None:
         """Wait a while until the reply to what was begun can be read; `end` tells what became of it."""
         if not begun.connection.is_connected:  # it would connect anew, and wait in vain
@@ -208,6 +212,81 @@ class Scripts:
             return connection.read_response()
         finally:
             pool.release(connection)
+
+
+class UnknownScript(Exception):
+    """The server does not know a script: nothing was done."""
+
+
+class Line:
+    """Scripts that are sent one behind another on one connection: Redis runs them in that order."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._pool: Any = scripts.client.connection_pool
+        self._connection: Any = None
+        self._awaited = 0
+
+    def send(self, name: str, *args: Any) -> bool:
+        """Send a script behind those whose replies are still to be heard; False where that fails.
+
+        Then there will be no reply to any of them. Raises Unreachable where nothing is tried at all.
+        """
+        scripts = self._scripts
+        scripts.refuse_while_away()
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._pool.resume(self._connection)
+            command = ("EVALSHA", sha(name), 1, scripts.prefix, *args)
+            self._pool.send(self._connection, [command])
+        except FAULTS:
+            scripts.note_away()
+            self._drop()
+            return False
+        except BaseException:
+            self._drop()
+            raise
+        self._awaited += 1
+        return True
+
+    def hear(self) -> Any:
+        """Return the reply to the first of those sent.
+
+        Raises: Unreachable where there is none; UnknownScript; else as `run`.
+        """
+        if not self._awaited:
+            raise errors.Unreachable("Redis cannot be reached: the connection was lost")
+        self._awaited -= 1
+        self._pool.resume(self._connection)
+        try:
+            return self._connection.read_response()
+        except redis.exceptions.NoScriptError as exc:
+            raise UnknownScript(str(exc)) from exc
+        except redis.ResponseError as exc:
+            raise _engine_error(exc) from exc
+        except FAULTS as exc:
+            self._scripts.note_away()
+            self._drop()
+            raise errors.Unreachable(_unreachable(exc)) from exc
+        except BaseException:
+            self._drop()
+            raise
+
+    def close(self) -> None:
+        """Give the connection back; closed where a reply to it is still to come."""
+        if self._awaited:
+            self._drop()
+        elif self._connection is not None:
+            self._pool.resume(self._connection)
+            self._pool.release(self._connection)
+            self._connection = None
+
+    def _drop(self) -> None:
+        connection, self._connection, self._awaited = self._connection, None, 0
+        if connection is not None:
+            connection.disconnect()
+            self._pool.release(connection)
 
 
 def _unreachable(exc: Exception) -> str:

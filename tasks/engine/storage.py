@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tasks.engine import moving
-from tasks.engine.adding import ENCODE, Added, Adding, Row
+from tasks.engine.adding import ENCODE, Added, Adding, Row, add_one, repeat
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import HueyStorage
 from tasks.engine.keys import Keys
@@ -167,16 +167,22 @@ class JobStorage(HueyStorage):
     # Adding
 
     def add(self, rows: Iterable[Row], answers: list[Added] | None = None) -> list[Added]:
-        """Store jobs; see `Adding.add`."""
-        return Adding(self.scripts).add(rows, answers)
+        """Store jobs, each (spec, envelope); see `Adding`.
+
+        answers: gets what became of those stored, also where making a row raises.
+        Returns: (status, id) for each, in order. Raises: Unreachable.
+        """
+        found = [] if answers is None else answers
+        Adding(self.scripts, found).run(rows)
+        return found
 
     def add_one(self, row: Row) -> Added:
-        """Store one job; see `Adding.add`."""
-        return Adding(self.scripts).add_one(row)
+        """Store one job; see `add`."""
+        return add_one(self.scripts, row)
 
     def repeat(self, script: str, *args: Any) -> Any:
         """Run a script, once more when its reply was lost."""
-        return Adding(self.scripts).repeat(script, *args)
+        return repeat(self.scripts, script, *args)
 
     # Fetching and finishing
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.engine import JobHuey
+from tasks.engine.ids import new_id
 
 
 class Interrupted(BaseException):
@@ -49,6 +50,9 @@ def interrupt(huey: JobHuey) -> Iterator[Callable[[Callable[[], Any]], None]]:
 CALLS: dict[str, Callable[[JobHuey], Any]] = {
     "a script": lambda huey: huey.storage.scripts.run("sizes", '{"keys":[],"oldest":"","newest":""}'),
     "a command that blocks": lambda huey: huey.storage.wait(0.05),
+    "many jobs": lambda huey: huey.storage.add(
+        [({"id": new_id(), "q": "email", "t": "other", "p": 0, "m": 1}, b"{}") for _ in range(3)]
+    ),
     "several at once": lambda huey: huey.storage.pipeline([("ECHO", "one"), ("ECHO", "two")]),
 }  # fmt: skip
 

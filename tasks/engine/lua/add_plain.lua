@@ -3,15 +3,19 @@ add_plain: add jobs of the usual kind: no id known, no argument index, unique ke
 time, and all of one queue, task, priority and parent.
 
 Called by  adding
-ARGV       lib/plainly; 5: (100 - priority) * 2^40; 6: where the first id is
-ARGV 7..   further figures, name and value: `by` (first), p, m
+ARGV       lib/plainly; 5: a job that has to be stored before these, or ""; 6: (100 - priority) * 2^40;
+           7: where the first id is
+ARGV 8..   further figures, name and value: `by` (first), p, m
 then       id and envelope (opaque bytes) of each, at most 250
-Returns    1, or 0: use `add`
+Returns    1, or 0: use `add`, or 2: not yet
 Touches    new jobs
 Cost       O(n log m): n jobs, m jobs in the state
 ]]
 --@include lib/plainly
-local names, texts, before = {}, {}, ARGV[6] - 2
+local after = ARGV[5]
+-- Those before were not stored after all (refused, or the script was not known yet).
+if after ~= '' and call('EXISTS', K.job..after, K.final..after) == 0 then return 2 end
+local names, texts, before = {}, {}, ARGV[7] - 2
 local jobs = (#ARGV - before - 1) / 2
 for n = 1, jobs do
   local id = ARGV[before + 2 * n]
@@ -19,11 +23,11 @@ for n = 1, jobs do
   texts[2 * n - 1], texts[2 * n] = K.envelope..id, ARGV[before + 2 * n + 1]
 end
 if call('EXISTS', unpack(names)) > 0 then return 0 end
-local first = ARGV[5] + seq
+local first = ARGV[6] + seq
 local score = num(first)
 call('MSET', unpack(texts))
 call('HSET', names[1], 'sc', score, 't', task, 'q', queue, 'c', now_ms, 'rq', ARGV[4], 's', 'waiting', 'ra', now_ms,
-  unpack(ARGV, 7, before + 1))
+  unpack(ARGV, 8, before + 1))
 local changed, waiting = {now_us, ARGV[before + 2]}, {score, ARGV[before + 2]}
 -- Of the others only the score differs. It and the time go up by one: their last two digits are cut out
 -- of a text, since to write a number costs as much as a command.
@@ -46,7 +50,7 @@ for n = 2, jobs do
 end
 call('ZADD', K.state..queue..':waiting', unpack(changed))
 call('ZADD', K.waiting..queue, unpack(waiting))
-if before > 5 and ARGV[7] == 'by' then call('ZADD', K.children..ARGV[8], unpack(changed)) end
+if before > 6 and ARGV[8] == 'by' then call('ZADD', K.children..ARGV[9], unpack(changed)) end
 call('ZADD', K.wake..queue, '0', '0')
 call('HSET', K.meta, 'clock', now_us, 'seq', num(seq + jobs - 1))
 if call('HINCRBY', K.counts, counted..'waiting', num(jobs)) == jobs then call('SADD', K.queues, queue) end

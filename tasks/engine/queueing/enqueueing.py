@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from huey import signals as S  # noqa: N812 - as in Huey
 from huey.api import Result, ResultGroup, Task, chord, group
@@ -22,8 +22,28 @@ from tasks.engine.operations import Outcome as Answered
 from tasks.engine.queueing.registering import Registering
 from tasks.engine.storage import JobStorage
 
-NONE: frozenset[str] = frozenset()
 SEVERAL = (group, chord)
+FORMS_MOST = 100  # of a task
+
+
+class JobForm(NamedTuple):
+    """What the jobs of a task with the same settings have in common.
+
+    `spec` is what lib/insert takes, without the id; `described`: their arguments say more of each.
+    """
+
+    spec: dict[str, Any]
+    described: bool
+    envelope: env.Form
+
+
+def _is_usual(task: Task) -> bool:
+    """Tell whether a job's envelope has nothing beside its settings and arguments."""
+    return (
+        task.eta is None and task.on_complete is None and task.on_error is None
+        and task.expires is None and task.expires_resolved is None and task.chord_config is None
+        and not (task.kwargs and task.kwargs.get("task") is task)  # put there while it ran
+    )  # fmt: skip
 
 
 class Enqueueing(Registering):
@@ -33,17 +53,46 @@ class Enqueueing(Registering):
     spill: Callable[[str, bytes, dt.datetime | None], bool] | None
     hop_delayed: bool
 
-    def serialize_task(self, task: Task, first_delay: float | None = None) -> bytes:
-        """Return the job's envelope, secrets encrypted."""
-        kind = type(task)
-        secret = getattr(kind, "secret", ())
-        return env.dump(
-            self._registry.create_message(task), queue=self.queue_of(task),
-            secrets=frozenset(secret) if secret else NONE, names=getattr(kind, "job_names", ()),
-            cipher=self.cipher, first_delay=first_delay,
+    def form_of(self, task: Task) -> JobForm:
+        """Return what a job has in common with others of its task that have the same settings."""
+        kind: Any = type(task)
+        settings = (task.retries, task.retry_delay, task.priority, task.timeout, task.retry_backoff)
+        key = (self.queue_of(task), *settings)
+        forms = getattr(kind, "forms", None)
+        form: JobForm | None = None if forms is None else forms.get(key)
+        if form is None:
+            form = self._new_form(kind, *key)
+            if forms is not None:
+                if len(forms) >= FORMS_MOST:
+                    forms.clear()
+                forms[key] = form
+        return form
+
+    def _new_form(self, kind: Any, queue: str, *settings: Any) -> JobForm:
+        name, secret = self._registry.task_to_string(kind), getattr(kind, "secret", ())
+        retries, _, priority, *_ = settings
+        return JobForm(
+            {"q": queue, "t": name, "p": max(-100, min(100, int(priority))) if priority else 0,
+             "m": 1 + max(0, retries) if retries else 1},
+            bool(getattr(kind, "index", ()) or getattr(kind, "unique", None) or getattr(kind, "tags", ())),
+            env.Form(name, env.usual_head(queue, None, name, *settings), getattr(kind, "job_names", ()),
+                     frozenset(secret)),
         )  # fmt: skip
 
+    def serialize_task(self, task: Task, first_delay: float | None = None) -> bytes:
+        """Return the job's envelope, secrets encrypted."""
+        return self._envelope(task, self.form_of(task), first_delay)
+
     envelope = serialize_task
+
+    def _envelope(self, task: Task, form: JobForm, first_delay: float | None = None) -> bytes:
+        usual = first_delay is None and _is_usual(task)
+        if usual and form.envelope.name in self._registry._registry:
+            return form.envelope.dump(task.id, task.args, task.kwargs, self.cipher)
+        return env.dump(
+            self._registry.create_message(task), queue=form.spec["q"], secrets=form.envelope.secrets,
+            names=form.envelope.names, cipher=self.cipher, first_delay=first_delay,
+        )  # fmt: skip
 
     def deserialize_task(self, data: bytes) -> Task:
         """Return the task of an envelope. Raises ValueError, or KeyError for an unknown task."""
@@ -52,16 +101,15 @@ class Enqueueing(Registering):
 
     def spec_of(self, task: Task) -> dict[str, Any]:
         """Return what lib/insert takes for this job."""
-        kind: Any = type(task)
-        spec = {
-            "id": task.id, "q": self.queue_of(task), "t": self._registry.task_to_string(kind),
-            "p": max(-100, min(100, int(task.priority))) if task.priority else 0,
-            "m": 1 + max(0, task.retries) if task.retries else 1,
-        }  # fmt: skip
-        if not FOREIGN.match(str(task.id)):
-            raise EngineError(f"the id {task.id!r} is refused: 1 to 64 of letters, digits and _.:-")
-        if getattr(kind, "index", ()) or getattr(kind, "unique", None) or getattr(kind, "tags", ()):
-            self._describe(spec, task, kind)
+        return self._spec(task, self.form_of(task))
+
+    def _spec(self, task: Task, form: JobForm) -> dict[str, Any]:
+        job_id = task.id
+        if not FOREIGN.match(job_id if type(job_id) is str else str(job_id)):
+            raise EngineError(f"the id {job_id!r} is refused: 1 to 64 of letters, digits and _.:-")
+        spec = {"id": job_id, **form.spec}
+        if form.described:
+            self._describe(spec, task, type(task))
         running = RUNNING.get()
         if running:
             spec["by"] = running.id
@@ -121,10 +169,11 @@ class Enqueueing(Registering):
         """Return what storage.add takes for a job."""
         if task.expires:
             task.resolve_expires(self.utc)
-        spec, due = self.spec_of(task), self.due_of(task)
+        form, due = self.form_of(task), self.due_of(task)
+        spec = self._spec(task, form)
         if due is not None and not self.hop_delayed:
             spec["due"] = due_ms(due)
-        return spec, self.serialize_task(task)
+        return spec, self._envelope(task, form)
 
     def _added(self, task: Any, status: str, job_id: str) -> None:
         """Say that a job was added; where its unique key is held, the task becomes that job."""
@@ -153,13 +202,14 @@ class Enqueueing(Registering):
                 vars(task).setdefault("request", request)
             raise
         for task in tasks:
-            vars(task).pop("request", None)
+            if getattr(task, "request", None):
+                del vars(task)["request"]
         return results
 
     def _row_within(self, request: str, task: Task) -> tuple[dict[str, Any], bytes]:
         """Return a task's row; one of a call that failed half way belongs to that call still."""
         spec, data = self._row_of(task)
-        spec["rq"] = getattr(task, "request", request)
+        spec["rq"] = getattr(task, "request", None) or request
         return spec, data
 
     def _add_rows(self, tasks: Sequence[Task], rows: Iterable[tuple[dict[str, Any], bytes]]) -> list[Result]:  # fmt: skip

@@ -26,6 +26,8 @@ class JobTask(Task):
     secret: Sequence[str] = ()
     tags: Sequence[str] = ()
     unique: str | None = None
+    request: str | None = None  # the call of enqueue_many that failed half way with it
+    forms: dict[Any, Any] | None = None  # what its jobs have in common (Enqueueing.form_of)
 
     def create_id(self) -> str:
         """Make the id that is the job's only one."""
@@ -44,6 +46,7 @@ class JobTaskWrapper(TaskWrapper):
         kind = JobPeriodicTask if base is PeriodicTask or base is JobPeriodicTask else JobTask
         settings.setdefault("queue", huey.default_queue)
         huey.check_settings(func, settings)
+        settings["forms"] = {}
         settings["job_names"] = tuple(inspect.signature(func).parameters)
         settings["job_signature"] = inspect.signature(func)
         super().__init__(huey, func, task_base=kind, **settings)

@@ -10,7 +10,7 @@ import keyspace
 
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.leases import Lease
-from tasks.engine.scripts import Begun, Scripts
+from tasks.engine.scripts import Begun, Line, Scripts
 from tasks.engine.storage import Handed, JobStorage
 
 LEASE_S, BEAT_S = 10.0, 2.0
@@ -39,16 +39,40 @@ class TestScripts(Scripts):
         self.clock, self.lose = clock, False
 
     def begin(self, name: str, *args: Any) -> Begun:
-        if args and args[0] == 0 and isinstance(args[0], int):
-            args = (self.clock.ms, *args[1:])
-        return super().begin(name, *args)
+        return super().begin(name, *self.timed(args))
 
     def end(self, begun: Begun) -> Any:
-        answer = super().end(begun)
+        return self.lost(super().end(begun))
+
+    def line(self) -> Line:
+        return TestLine(self)
+
+    def timed(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        if args and args[0] == 0 and isinstance(args[0], int):
+            return (self.clock.ms, *args[1:])
+        return args
+
+    def lost(self, answer: Any) -> Any:
         if self.lose:
             self.lose = False
             raise Unreachable("the reply was lost")
         return answer
+
+
+class TestLine(Line):
+    """A line of such scripts."""
+
+    __test__ = False
+
+    def __init__(self, scripts: TestScripts) -> None:
+        super().__init__(scripts)
+        self.scripts = scripts
+
+    def send(self, name: str, *args: Any) -> bool:
+        return super().send(name, *self.scripts.timed(args))
+
+    def hear(self) -> Any:
+        return self.scripts.lost(super().hear())
 
 
 @dataclass
