@@ -173,6 +173,11 @@ def jobs(count: int) -> str:
     return f"{number(count)} job{'' if count == 1 else 's'}"
 
 
+def jobs_wait(count: int) -> str:
+    """Return 1 job waits, 1 284 jobs wait."""
+    return f"{jobs(count)} wait{'s' if count == 1 else ''}"
+
+
 def wait(count: int) -> str:
     """Return 1 waits, 1 284 wait."""
     return f"{number(count)} wait{'s' if count == 1 else ''}"

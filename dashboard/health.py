@@ -210,11 +210,10 @@ def _workers(snapshot: Snapshot) -> Check:
     count = snapshot.workers_live
     if count == 0 and waiting:
         return Check("workers", "unhealthy", "no worker is alive", 0,
-                     f"No worker is alive, {waiting} jobs wait", "/workers")  # fmt: skip
+                     f"No worker is alive, {formats.jobs_wait(waiting)}", "/workers")  # fmt: skip
     if count == 0:
-        return Check(
-            "workers", "degraded", "no worker is alive", 0, "No worker is alive", "/workers"
-        )
+        return Check("workers", "degraded", "no worker is alive", 0,
+                     "No worker is alive, nothing runs", "/workers", grave=True)  # fmt: skip
     return Check("workers", "healthy", f"{count} alive", count)
 
 
@@ -229,7 +228,7 @@ def _unserved(snapshot: Snapshot) -> Check:
     names = [queue.name for queue in left]
     waiting = sum(queue.counts[State.WAITING] for queue in left)
     detail = f"No live worker takes jobs of {formats.listed(names, 8)}: start one that serves them, or resume a quiet one"  # fmt: skip
-    sentence = f"Nobody serves {formats.listed(names)}, {formats.jobs(waiting)} wait{'s' if waiting == 1 else ''}"  # fmt: skip
+    sentence = f"Nobody serves {formats.listed(names)}, {formats.jobs_wait(waiting)}"
     address = f"/jobs?status=waiting&q=queue:{','.join(names)}"
     return Check("unserved", "degraded", detail, waiting, sentence, address, grave=True)
 
@@ -260,9 +259,7 @@ def _queues(huey: JobHuey, snapshot: Snapshot) -> list[Check]:
                 else ""
             )
             since = f" since {queue.breaker.since:%H:%M}" if queue.breaker.since else ""
-            sentence = (
-                f"{queue.name.capitalize()}: {name} unreachable{since}, {waiting} waiting{then}"
-            )
+            sentence = f"{queue.name.capitalize()}: {name} unreachable{since}, {formats.number(waiting)} waiting{then}"
             found.append(
                 Check(
                     f"breaker:{queue.name}",
@@ -278,7 +275,7 @@ def _queues(huey: JobHuey, snapshot: Snapshot) -> list[Check]:
             until = f" until {queue.pause.until:%H:%M}" if queue.pause.until else ""
             by = f" by {queue.pause.by}" if queue.pause.by else ""
             found.append(Check(f"pause:{queue.name}", "degraded", queue.pause.reason, waiting,
-                               f"{queue.name} is paused{by}{until}, {waiting} waiting", f"/queues/{queue.name}"))  # fmt: skip
+                               f"{queue.name} is paused{by}{until}, {formats.number(waiting)} waiting", f"/queues/{queue.name}"))  # fmt: skip
     return found
 
 
@@ -340,7 +337,7 @@ def _ticks(huey: JobHuey) -> Check:
 
 def _outbox(sql: FromSql) -> Check:
     if sql.oldest and utcnow() - sql.oldest > OLD_ROW:
-        sentence = f"{sql.rows} jobs wait in the outbox since {sql.oldest:%H:%M}"
+        sentence = f"{formats.jobs_wait(sql.rows)} in the outbox since {sql.oldest:%H:%M}"
         return Check(
             "outbox", "degraded", f"oldest since {sql.oldest:%H:%M:%S}", sql.rows, sentence
         )

@@ -83,9 +83,12 @@ def test_a_quiet_worker_serves_nothing_and_a_paused_queue_is_said_as_paused(
 
 def test_without_a_worker_that_alone_is_said(app: Flask, huey: JobHuey) -> None:
     with app.app_context():
+        (idle,) = told(huey, "workers")
+        assert (idle.sentence, idle.grave) == ("No worker is alive, nothing runs", True)
         clean_up()
         assert told(huey, "unserved") == []
-        assert told(huey, "workers")
+        (waits,) = told(huey, "workers")
+        assert waits.sentence == "No worker is alive, 1 job waits"
 
 
 def test_the_overview_says_it_first_with_the_queues_and_both_ways_on(
