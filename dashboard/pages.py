@@ -22,6 +22,7 @@ from tasks import faults, settings
 from tasks.database import utcnow
 from tasks.engine import JobFilter, State, Term
 from tasks.engine.instance import Pause, PausedPart
+from tasks.engine.wording import consumer_of
 
 PAUSES = {"15m": 15, "1h": 60, "4h": 240, "24h": 1440}  # what the forms offer, in minutes
 SLOW_S = 0.25
@@ -186,7 +187,7 @@ def init_app(app: Flask) -> None:
         may=lambda name: rights.may(auth.actor(), name), row_acts=lambda: rights.row_acts(auth.actor()), applies=rights.applies,
         needs=lambda name: rights.BY_NAME[name].role, has_page=lambda name: name in app.view_functions, charts=charts, State=State,
         filter_names=("queue", *Wanted.model_fields), kinds_for=orders.menu,
-        csrf_token=generate_csrf, with_args=with_args, htmx_config=json.dumps(HTMX),
+        csrf_token=generate_csrf, consumer=lambda: consumer_of(actions.huey()), with_args=with_args, htmx_config=json.dumps(HTMX),
     )  # fmt: skip
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

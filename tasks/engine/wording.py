@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.engine.job_huey import JobHuey
 
 
 def one_line(text: str) -> str:
@@ -14,3 +19,17 @@ def cancelled_by(by: str, reason: str) -> str:
     """Return why a job is cancelled, as its page says it."""
     who = f"cancelled by {by}" if by else "cancelled"
     return one_line(f"{who}: {reason}" if reason else who)
+
+
+def consumer_of(huey: JobHuey) -> str:
+    """Return the command that starts a worker of this Huey, by where it stands: `huey_consumer shop.huey`.
+
+    Of several modules that hold it the one where its tasks are is told; without any the program alone.
+    """
+    found = [
+        f"{module}.{name}" for module, held in list(sys.modules.items()) if module != "__main__"
+        for name, value in list(getattr(held, "__dict__", {}).items()) if value is huey
+    ]  # fmt: skip
+    homes = {task.partition(".")[0] for task in huey.reads.tasks()}
+    found.sort(key=lambda name: (name.partition(".")[0] not in homes, len(name)))
+    return f"huey_consumer {found[0]}" if found else "huey_consumer"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import FunctionType, ModuleType
 
 import pytest
 from driving import Span, States, run_all, run_one
@@ -21,6 +23,7 @@ from tasks.engine import (
     crontab,
     current_job,
 )
+from tasks.engine.wording import consumer_of
 
 S = State
 
@@ -247,7 +250,7 @@ def test_the_jobs_of_a_list_say_what_they_wait_for_and_until_when_they_are_kept(
     run_all(huey)
     huey.lease.close()
     add(huey, 1)
-    assert said()["waiting"] == "no worker is alive: start one with huey_consumer tasks.huey"
+    assert said()["waiting"] == "no worker is alive: start one with huey_consumer"
     assert said()["completed"] is None
     assert huey.reads.job(done).kept_until is not None
     huey.lease.beat()
@@ -255,6 +258,19 @@ def test_the_jobs_of_a_list_say_what_they_wait_for_and_until_when_they_are_kept(
     huey.commands.pause("default", by="ada")
     assert said()["waiting"] == "queue default is paused by ada"
     assert huey.reads.explained([]) == []
+
+
+def test_the_command_that_starts_a_worker_names_the_module_of_the_tasks(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert consumer_of(huey) == "huey_consumer"
+    for name in ("site", "shopjobs.queues", "shopjobs"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        monkeypatch.setattr(sys.modules[name], "huey", huey, raising=False)
+    tidy = FunctionType((lambda: None).__code__, {"__name__": "shopjobs"})
+    tidy.__module__ = "shopjobs"
+    huey.task(name="tidy")(tidy)
+    assert consumer_of(huey) == "huey_consumer shopjobs.huey"
 
 
 def test_a_waiting_job_says_where_it_stands(huey: JobHuey) -> None:

@@ -15,6 +15,7 @@ from tasks.engine.queues import retention_of
 from tasks.engine.reading.fleet import Taker, takers
 from tasks.engine.reading.pauses import holding
 from tasks.engine.records import FINAL, Attempt, Event, Job, State
+from tasks.engine.wording import consumer_of
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
@@ -109,7 +110,7 @@ class Explaining:
         if held:
             return held
         if not alive:
-            return "no worker is alive: start one with huey_consumer tasks.huey"
+            return f"no worker is alive: start one with {consumer_of(self.huey)}"
         if not any(job.queue in taker.queues for taker in alive):
             return f"no live worker serves queue {job.queue}"
         return ""
