@@ -19,7 +19,8 @@ AFTER = 4  # which argument of lua/add_plain names a job that has to be stored b
 NOT_YET = 2  # what it answers where that is not stored
 KIND = ("q", "t", "p", "m", "rq")
 _kind = itemgetter(*KIND)
-PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_one and add_plain store
+PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_plain stores
+ALONE = PLAIN | {"ix", "tg"}  # and lua/add_one
 ENCODE = encoder(ascii_only=True)
 
 Row = tuple[dict[str, Any], bytes]
@@ -107,7 +108,7 @@ def add_one(scripts: Scripts, row: Row) -> Added:
     spec, envelope = row
     if "rq" not in spec:
         spec["rq"] = new_request()
-    if spec.keys() <= PLAIN and repeat(scripts, "add_one", *_alone(spec, envelope)):
+    if spec.keys() <= ALONE and repeat(scripts, "add_one", *_alone(spec, envelope)):
         return "new", spec["id"]
     return _told(repeat(scripts, "add", 0, *_words([row])))[0]
 
@@ -165,6 +166,9 @@ def _further(spec: dict[str, Any]) -> list[Any]:
         found += ["p", spec["p"]]
     if spec["m"] != 1:
         found += ["m", spec["m"]]
+    for name in ("tg", "ix"):
+        if spec.get(name):
+            found += [name, spec[name]]
     return found
 
 
@@ -177,7 +181,7 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _is_plain(rows: Sequence[Row]) -> bool:
     """Tell whether all are of the usual kind, the same one, and no id comes twice."""
     if len(rows) == 1:
-        return rows[0][0].keys() <= PLAIN
+        return rows[0][0].keys() <= ALONE
     specs = [spec for spec, _ in rows]
     if not all(spec.keys() <= PLAIN for spec in specs):
         return False

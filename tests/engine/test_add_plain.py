@@ -13,7 +13,7 @@ from driving import counts, run_all, state_of
 from waiting import wait_until
 
 from tasks.engine import JobHuey, NotSerializable, State
-from tasks.engine.adding import CHUNK, PLAIN
+from tasks.engine.adding import ALONE, CHUNK
 from tasks.engine.errors import Unreachable
 from tasks.engine.ids import new_id
 from tasks.engine.scripts import Line, source
@@ -50,9 +50,19 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return noted
 
 
-@pytest.mark.parametrize("together", [True, False])
+ALIKE: list[dict[str, Any]] = [{}, {"p": 7}, {"p": -100, "m": 5}, {"m": 3, "by": "parent"}]
+ALONE_ONLY: list[dict[str, Any]] = [
+    {"ix": "0123456789abcdef fedcba9876543210"},
+    {"ix": "0123456789abcdef", "tg": "late new", "by": "parent", "p": 3},
+    {"ix": "", "tg": ""},
+]
+
+
 @pytest.mark.parametrize(
-    "more", [{}, {"p": 7}, {"p": -100, "m": 5}, {"m": 3, "by": "parent"}], ids=str
+    ("more", "together"),
+    [(more, together) for more in ALIKE for together in (True, False)]
+    + [(more, False) for more in ALONE_ONLY],
+    ids=str,
 )
 def test_both_ways_leave_the_same_keys(
     make_huey: Callable[..., JobHuey], monkeypatch: pytest.MonkeyPatch, more: dict[str, Any],
@@ -62,7 +72,8 @@ def test_both_ways_leave_the_same_keys(
     specs = [SPEC | more | {"id": job_id} for job_id in ids]
     calls = [specs] if together else [[spec] for spec in specs]
     short = stored(make_huey(), monkeypatch, calls)
-    monkeypatch.setattr("tasks.engine.adding.PLAIN", frozenset())
+    for names in ("PLAIN", "ALONE"):
+        monkeypatch.setattr(f"tasks.engine.adding.{names}", frozenset())
     long = stored(make_huey(), monkeypatch, calls)
     assert ways == ["add_plain" if together else "add_one"] * len(calls) + ["add"] * len(calls)
     assert short.kinds == long.kinds
@@ -91,9 +102,9 @@ def test_jobs_that_are_not_alike_go_the_long_way_together(
     assert [status for status, _ in answers] == ["new", "same" if why == "an id twice" else "new"]
 
 
-@pytest.mark.parametrize("field", ["due", "u", "ix", "tg", "mk", "bt", "hold", "delay"])
+@pytest.mark.parametrize("field", ["due", "u", "mk", "bt", "hold", "delay"])
 def test_what_is_unusual_takes_the_long_way(huey: JobHuey, ways: list[str], field: str) -> None:
-    assert field not in PLAIN
+    assert field not in ALONE
     value = {"due": NOW_MS * 2, "mk": 1, "hold": 1, "delay": 5}.get(field, "x")
     rows = [(SPEC | {"id": new_id(), field: value}, b"{}")]
     assert huey.storage.add(rows)[0][0] == "new"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import pytest
 from driving import States, command, counts, run_all, state_of
 from waiting import wait_until
@@ -129,3 +131,29 @@ def test_a_unique_key_is_free_after_every_end_and_held_while_retrying(huey: JobH
     assert command(huey, "retry", first).done
     run_all(huey)
     assert huey.storage.client.keys(huey.storage.keys.of("unique", "*")) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs"),
+    [((), {}), ((1,), {}), ((1, 2), {"c": 3}), ((), {"b": 1, "a": 2}), ((1,), {"a": 2}),
+     ((1, 2, 3, 4), {}), ((1,), {"other": 2})],
+)  # fmt: skip
+@pytest.mark.parametrize("more", [False, True])
+def test_arguments_are_named_as_python_names_them(
+    huey: JobHuey, args: tuple[int, ...], kwargs: dict[str, int], more: bool
+) -> None:
+    def plain(a: int, b: int = 7, c: int = 8) -> None:
+        """Nothing."""
+
+    def starred(a: int, b: int = 7, *c: int, **rest: int) -> None:
+        """Nothing."""
+
+    func = starred if more else plain
+    call = huey.task()(func).s(*args, **kwargs)
+    try:
+        bound = inspect.signature(func).bind_partial(*args, **kwargs)
+        bound.apply_defaults()
+        expected = dict(bound.arguments)
+    except TypeError:
+        expected = kwargs
+    assert huey._named(call) == expected

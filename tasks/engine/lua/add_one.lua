@@ -1,12 +1,12 @@
 --[[
-add_one: add one job of the usual kind: no id known, no argument index, unique key, tag, batch or due
-time. Single calls are what a web request waits for; each function and table that a script makes costs
-time in each call, so it makes none.
+add_one: add one job of the usual kind: no id known, no unique key, batch or due time. Single calls are
+what a web request waits for; each function and table that a script makes costs time in each call, so
+it makes none.
 
 Called by  adding
 ARGV       lib/plainly; 5, 6: id and envelope (opaque bytes)
 ARGV 7..   only where it is not all as usual: (100 - priority) * 2^40; then further figures, name and
-           value: `by` (first), p, m
+           value: p, m, tg, by, ix
 Returns    1, or 0: use `add`
 Touches    the new job
 Cost       O(log m): m jobs in the state
@@ -17,10 +17,14 @@ local job = K.job..id
 if call('EXISTS', job, K.final..id, K.result..id) > 0 then return 0 end
 local score = num((ARGV[7] or 109951162777600) + seq)
 call('SET', K.envelope..id, ARGV[6])
-call('HSET', job, 'sc', score, 't', task, 'q', queue, 'c', now_ms, 'rq', ARGV[4], 's', 'waiting', 'ra', now_ms)
-if ARGV[7] then
-  call('HSET', job, unpack(ARGV, 8))
-  if ARGV[8] == 'by' then call('ZADD', K.children..ARGV[9], now_us, id) end
+call('HSET', job, 'sc', score, 't', task, 'q', queue, 'c', now_ms, 'rq', ARGV[4], 's', 'waiting', 'ra', now_ms,
+  unpack(ARGV, 8))
+for n = 8, #ARGV, 2 do
+  local name, value = ARGV[n], ARGV[n + 1]
+  if name == 'by' then call('ZADD', K.children..value, now_us, id) end
+  if name == 'ix' then
+    for key in string.gmatch(value, '%S+') do call('ZADD', K.index..key, now_us, id) end
+  end
 end
 call('ZADD', K.state..queue..':waiting', now_us, id)
 call('ZADD', K.waiting..queue, score, id)

@@ -47,9 +47,18 @@ class JobTaskWrapper(TaskWrapper):
         settings.setdefault("queue", huey.default_queue)
         huey.check_settings(func, settings)
         settings["forms"] = {}
-        settings["job_names"] = tuple(inspect.signature(func).parameters)
-        settings["job_signature"] = inspect.signature(func)
+        settings["job_signature"] = signature = inspect.signature(func)
+        settings["job_names"] = tuple(signature.parameters)
+        settings["job_defaults"] = _defaults(signature)
         super().__init__(huey, func, task_base=kind, **settings)
+
+
+def _defaults(signature: inspect.Signature) -> dict[str, Any] | None:
+    """Return the defaults of a function whose arguments are all given by place or by name, else None."""
+    found = signature.parameters.values()
+    if any(parameter.kind is not parameter.POSITIONAL_OR_KEYWORD for parameter in found):
+        return None
+    return {p.name: p.default for p in found if p.default is not p.empty}
 
 
 class Registering(Huey):
@@ -130,11 +139,20 @@ class Registering(Huey):
 
     def _named(self, task: Task) -> dict[str, Any]:
         """Return a job's arguments by name; those that do not bind are left out."""
-        signature = getattr(type(task), "job_signature", None)
+        kind: Any = type(task)
+        args, kwargs = task.args, task.kwargs
+        signature, defaults = (
+            getattr(kind, "job_signature", None),
+            getattr(kind, "job_defaults", None),
+        )
         if signature is None:
             return {}
+        if defaults is not None and type(args) is tuple:
+            names = kind.job_names  # what the signature does with them takes ten times as long
+            if len(args) <= len(names) and kwargs.keys() <= set(names[len(args) :]):
+                return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
         try:
-            bound = signature.bind_partial(*task.args, **task.kwargs)
+            bound = signature.bind_partial(*args, **kwargs)
         except TypeError:
             return dict(task.kwargs)
         bound.apply_defaults()
