@@ -41,6 +41,12 @@ class Check:
     sentence: str = ""
     address: str = ""
     grave: bool = False  # looks as bad as unhealthy, though what matters most goes on
+    until: datetime | None = None  # when it ends by itself
+
+    @property
+    def is_pause(self) -> bool:
+        """Tell whether somebody paused a queue, a task or a tag."""
+        return self.name.startswith("pause:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +281,8 @@ def _queues(huey: JobHuey, snapshot: Snapshot) -> list[Check]:
             until = f" until {queue.pause.until:%H:%M}" if queue.pause.until else ""
             by = f" by {queue.pause.by}" if queue.pause.by else ""
             found.append(Check(f"pause:{queue.name}", "degraded", queue.pause.reason, waiting,
-                               f"{queue.name} is paused{by}{until}, {formats.number(waiting)} waiting", f"/queues/{queue.name}"))  # fmt: skip
+                               f"{queue.name} is paused{by}{until}, {formats.number(waiting)} waiting", f"/queues/{queue.name}",
+                               until=queue.pause.until))  # fmt: skip
     return found
 
 
@@ -287,7 +294,7 @@ def _parts(snapshot: Snapshot) -> list[Check]:
         by = f" by {part.pause.by}" if part.pause.by else ""
         sentence = f"{part.kind.capitalize()} {part.name.removeprefix('tasks.')} is paused{by}{until}, {part.parked} held"
         found.append(Check(f"pause:{part.kind}:{part.name}", "degraded", part.pause.reason, part.parked, sentence,
-                           f"/jobs?{part.kind}={part.name}&status=waiting"))  # fmt: skip
+                           f"/jobs?{part.kind}={part.name}&status=waiting", until=part.pause.until))  # fmt: skip
     return found
 
 

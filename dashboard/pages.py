@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
 
@@ -136,6 +137,7 @@ class Banner:
     act_address: str = ""
     address: str = ""
     label: str = ""
+    until: datetime | None = None
 
 
 def banners() -> Sequence[Banner]:
@@ -176,7 +178,7 @@ def _paused(name: str, pause: Pause, held: str, act: str, address: str) -> Banne
     return Banner(
         kind="warn", icon="paused", title=f"{name} is paused{by}{until}",
         text=f"{pause.reason}{'. ' if pause.reason else ''}{held}.",
-        act=act, act_label="Resume", act_address=address,
+        act=act, act_label="Resume", act_address=address, until=pause.until,
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from browsing import Browser, audit
 from driving import run_one
 from flask import Flask
 
-from dashboard import pages
+from dashboard import formats, pages
 from dashboard.views import PAGES
 from tasks.emails import Message, send
 from tasks.engine import JobHuey, State
@@ -143,14 +143,29 @@ def test_a_paused_queue_is_said_on_every_page_until_it_is_resumed(
     admin: Browser, app: Flask, huey: JobHuey
 ) -> None:
     admin.post("/queues/email/pause", {"reason": "provider works", "for": "15m"})
-    assert huey.reads.queue("email").paused
+    pause = huey.reads.queue("email").pause
+    assert pause
+    assert pause.until
+    left = f'<time datetime="{formats.iso(pause.until)}" data-age'
     app.extensions["watch"]._made = 0.0
     for page in PAGES:
         shown = admin.get(page.address).text
         assert "email is paused by admin@example.org" in shown, page.address
+        assert "provider works" in shown, page.address
+        assert left in shown, page.address  # counted on by the second
     admin.post("/queues/email/resume")
     assert not huey.reads.queue("email").paused
     assert [row[0] for row in audit()] == ["pause", "resume"]
+
+
+def test_the_overview_tells_of_every_pause_whatever_else_is_wrong(
+    admin: Browser, app: Flask, huey: JobHuey
+) -> None:
+    for queue in huey.declared:
+        admin.post(f"/queues/{queue}/pause", {"reason": f"works on {queue}", "for": "15m"})
+    app.extensions["watch"]._made = 0.0
+    page = admin.get("/").text.partition('<div class="kpis">')[0]
+    assert [queue for queue in huey.declared if f"orks on {queue}" not in page] == []
 
 
 def test_a_queue_that_is_none_is_404(admin: Browser) -> None:
