@@ -19,8 +19,7 @@ AFTER = 4  # which argument of lua/add_plain names a job that has to be stored b
 NOT_YET = 2  # what it answers where that is not stored
 KIND = ("q", "t", "p", "m", "rq")
 _kind = itemgetter(*KIND)
-PLAIN = frozenset({"id", "by", *KIND})  # what lua/add_plain stores
-ALONE = PLAIN | {"ix", "tg"}  # and lua/add_one
+PLAIN = frozenset({"id", "by", "tg", "ix", *KIND})  # what lua/add_one and add_plain store
 ENCODE = encoder(ascii_only=True)
 
 Row = tuple[dict[str, Any], bytes]
@@ -108,7 +107,7 @@ def add_one(scripts: Scripts, row: Row) -> Added:
     spec, envelope = row
     if "rq" not in spec:
         spec["rq"] = new_request()
-    if spec.keys() <= ALONE and repeat(scripts, "add_one", *_alone(spec, envelope)):
+    if spec.keys() <= PLAIN and repeat(scripts, "add_one", *_alone(spec, envelope)):
         return "new", spec["id"]
     return _told(repeat(scripts, "add", 0, *_words([row])))[0]
 
@@ -139,15 +138,20 @@ def _written(rows: Sequence[Row], request: str) -> Chunk:
     first = rows[0][0]
     if len(rows) == 1:
         return Chunk(rows, "add_one", _alone(*rows[0]))
-    further = _further(first)
-    pairs = [part for spec, envelope in rows for part in (spec["id"], envelope)]
-    args = (0, first["q"], first["t"], first["rq"], "", _front(first), 8 + len(further))
-    return Chunk(rows, "add_plain", (*args, *further, *pairs))
+    further, step = _further(first), 3 if first.get("ix") else 2
+    if step == 3:
+        words = [word for spec, envelope in rows for word in (spec["id"], envelope, spec["ix"])]
+    else:
+        words = [word for spec, envelope in rows for word in (spec["id"], envelope)]
+    args = (0, first["q"], first["t"], first["rq"], "", _front(first), 9 + len(further), step)
+    return Chunk(rows, "add_plain", (*args, *further, *words))
 
 
 def _alone(spec: dict[str, Any], envelope: bytes) -> tuple[Any, ...]:
     args = (0, spec["q"], spec["t"], spec["rq"], spec["id"], envelope)
     further = _further(spec)
+    if spec.get("ix"):
+        further += ["ix", spec["ix"]]
     return (*args, _front(spec), *further) if further else args
 
 
@@ -166,9 +170,8 @@ def _further(spec: dict[str, Any]) -> list[Any]:
         found += ["p", spec["p"]]
     if spec["m"] != 1:
         found += ["m", spec["m"]]
-    for name in ("tg", "ix"):
-        if spec.get(name):
-            found += [name, spec[name]]
+    if spec.get("tg"):
+        found += ["tg", spec["tg"]]
     return found
 
 
@@ -181,11 +184,12 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
 def _is_plain(rows: Sequence[Row]) -> bool:
     """Tell whether all are of the usual kind, the same one, and no id comes twice."""
     if len(rows) == 1:
-        return rows[0][0].keys() <= ALONE
+        return rows[0][0].keys() <= PLAIN
     specs = [spec for spec, _ in rows]
     if not all(spec.keys() <= PLAIN for spec in specs):
         return False
-    alike = len(set(map(_kind, specs))) == 1 and len({spec.get("by") for spec in specs}) == 1
+    more = {(spec.get("by"), spec.get("tg") or "", not spec.get("ix")) for spec in specs}
+    alike = len(set(map(_kind, specs))) == 1 and len(more) == 1
     return alike and len({spec["id"] for spec in specs}) == len(specs)
 
 
