@@ -133,7 +133,7 @@ class Commands(JobActs, pausing.Pausing, Deciding, Ticking):
         if not self.storage.call("EXISTS", key):
             raise UnknownJob(f"there is no worker {worker_id}")
         self.storage.write([("HSET", key, "wish", wish) if wish else ("HDEL", key, "wish")])
-        return next(worker for worker in self.huey.reads.workers() if worker.id == worker_id)
+        return self.huey.reads.worker(worker_id)
 
     def quiet(self, worker_id: str) -> Worker:
         """Let a worker finish what it runs and take nothing new. Raises UnknownJob."""

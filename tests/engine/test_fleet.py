@@ -15,6 +15,7 @@ from waiting import wait_until
 from tasks.engine import JobHuey, State, UnknownJob
 from tasks.engine.errors import Unreachable
 from tasks.engine.reading.fleet import bury, ended
+from tasks.engine.running.leases import Lease
 
 
 def a_moment_later(huey: JobHuey) -> None:
@@ -108,6 +109,43 @@ def test_only_its_own_children_are_buried(huey: JobHuey, make_huey: Callable[...
     huey.worker_info = {"family": "ours"}
     assert bury(huey, {os.getpid(): -9}) == []
     assert [w.state for w in huey.reads.workers()] == ["live"]
+
+
+def crowd(huey: JobHuey, many: int, lease_s: float) -> list[Lease]:
+    """Let so many workers beat once."""
+    found = [Lease(huey.storage, lease_s=lease_s, beat_s=0.2) for _ in range(many)]
+    for lease in found:
+        lease.info["family"] = "theirs"
+        lease.beat()
+    return found
+
+
+def test_of_hundreds_of_workers_each_is_counted_shown_told_and_buried(huey: JobHuey) -> None:
+    crowd(huey, 250, lease_s=3600)
+    huey.lease.lease_s = 7200  # the last by the end of its lease
+    huey.lease.info["family"] = "ours"
+    huey.lease.beat()
+    assert huey.reads.snapshot().workers_live == 251
+    assert len(huey.reads.workers()) == 251
+    assert huey.commands.quiet(huey.lease.proc).state == "quiet"
+    huey.worker_info = {"family": "ours"}
+    bury(huey, {os.getpid(): -9})
+    assert huey.reads.worker(huey.lease.proc).state == "dead"
+    with pytest.raises(UnknownJob, match="no worker"):
+        huey.reads.worker("nobody")
+
+
+def test_many_that_die_at_once_are_suspects_at_once(huey: JobHuey) -> None:
+    """Their jobs would wait for each other's grace, 20 workers at a time."""
+    crowd(huey, 60, lease_s=0.001)
+    suspects = huey.storage.keys.one("suspects")
+
+    def suspected() -> int:
+        huey.lease.sweep()
+        return int(huey.storage.call("ZCARD", suspects))
+
+    huey.lease.lease_s = 0.2
+    wait_until(lambda: suspected() == 60, "all are suspects")
 
 
 @pytest.mark.parametrize(

@@ -21,5 +21,5 @@ return {redis.call('HGETALL', K.job..id), redis.call('GET', K.final..id) or '',
   redis.call('GET', K.progress..id) or '', redis.call('ZSCORE', K.state..q..':'..job.s, id) or '0',
   redis.call('ZRANK', K.waiting..q, id) or '', redis.call('ZCARD', K.state..q..':active'),
   redis.call('HGETALL', K.queue..q), CLOCK,
-  redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 200),
+  redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 1000),
   redis.call('GET', K.result..id) or '', redis.call('HGETALL', K.pauses)}

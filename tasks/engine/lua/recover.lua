@@ -56,10 +56,10 @@ local function bury(proc)
   return true
 end
 -- After a step back of the server's clock no lease is longer than it may be.
-for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '('..num(CLOCK_MS + ask.ttl_ms), '+inf', 'LIMIT', 0, 20)) do
+for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '('..num(CLOCK_MS + ask.ttl_ms), '+inf', 'LIMIT', 0, 200)) do
   redis.call('ZADD', K.procs, num(CLOCK_MS + ask.ttl_ms), proc)
 end
-for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '-inf', CLOCK, 'LIMIT', 0, 20)) do
+for _, proc in ipairs(redis.call('ZRANGEBYSCORE', K.procs, '-inf', CLOCK, 'LIMIT', 0, 200)) do
   local seen = redis.call('ZSCORE', K.suspects, proc)
   if holding and not ask.died[proc] then
     seen = nil

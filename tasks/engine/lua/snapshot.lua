@@ -33,7 +33,7 @@ for n, q in ipairs(names) do
   end
   queues[n] = {counts, oldest, redis.call('HGETALL', K.queue..q), q}
 end
-local procs = redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 200)
+local procs = redis.call('ZRANGEBYSCORE', K.procs, CLOCK, '+inf', 'LIMIT', 0, 1000)
 for n, proc in ipairs(procs) do
   procs[n] = redis.call('HMGET', K.proc..proc, 'slots', 'queues', 'wish', 'version', 'started')
 end

@@ -12,7 +12,7 @@ from tasks.engine import rows
 from tasks.engine.errors import UnknownJob
 from tasks.engine.instance import Pause
 from tasks.engine.queues import retention_of
-from tasks.engine.reading.fleet import Taker, takers
+from tasks.engine.reading.fleet import MOST_ALIVE, Taker, takers
 from tasks.engine.reading.pauses import holding
 from tasks.engine.records import FINAL, Attempt, Event, Job, State
 from tasks.engine.wording import consumer_of
@@ -64,7 +64,9 @@ class Explaining:
         now = self.storage.call("TIME")
         asks: list[Sequence[Any]] = [("HGETALL", key.of("queue", queue)) for queue in queues]
         asks += [("HGETALL", key.one("pauses"))]
-        asks += [("ZRANGEBYSCORE", key.one("procs"), int(now[0]) * 1000, "+inf", "LIMIT", 0, 200)]
+        asks += [
+            ("ZRANGEBYSCORE", key.one("procs"), int(now[0]) * 1000, "+inf", "LIMIT", 0, MOST_ALIVE)
+        ]
         *found, paused, procs = self.storage.pipeline(asks)
         options = {queue: rows.flat(each) for queue, each in zip(queues, found, strict=True)}
         pauses, alive = rows.flat(paused), takers(self.storage, procs)

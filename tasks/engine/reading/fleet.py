@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tasks.engine import rows
+from tasks.engine.errors import UnknownJob
 from tasks.engine.instance import RunningJob, Worker
 from tasks.engine.operations import Outcome
 from tasks.engine.records import Progress, State
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
     from tasks.engine.storage import JobStorage
 
-MOST_ALIVE = 200
+MOST_ALIVE = 1000  # as in lua/snapshot.lua and lua/job.lua
 MOST_DEAD = 50
 MOST_JOBS = 64
 TAKER = ("slots", "queues", "wish", "version", "started")  # as in lua/snapshot.lua
@@ -84,14 +85,27 @@ class Fleet:
     storage: JobStorage
 
     def workers(self) -> list[Worker]:
-        """Return the worker processes alive now, then those that died in the last day."""
+        """Return the worker processes alive now, 1 000 at most, then those that died in the last day."""
         keys = self.storage.keys
         time_, alive_, dead_ = self.storage.pipeline([
             ("TIME",), ("ZRANGE", keys.one("procs"), 0, MOST_ALIVE - 1, "WITHSCORES"),
             ("ZREVRANGE", keys.one("dead"), 0, MOST_DEAD - 1),
         ])  # fmt: skip
-        alive, now_ms = _scored(alive_), int(time_[0]) * 1000 + int(time_[1]) // 1000
+        alive = _scored(alive_)
         names = list(alive) + [name.decode() for name in dead_ if name.decode() not in alive]
+        return self._read(names, alive, _ms(time_))
+
+    def worker(self, worker_id: str) -> Worker:
+        """Return one worker process, not compared with others' versions. Raises UnknownJob."""
+        procs = self.storage.keys.one("procs")
+        time_, expires = self.storage.pipeline([("TIME",), ("ZSCORE", procs, worker_id)])
+        alive = {} if expires is None else {worker_id: float(expires)}
+        for found in self._read([worker_id], alive, _ms(time_)):
+            return found
+        raise UnknownJob(f"there is no worker {worker_id}")
+
+    def _read(self, names: Sequence[str], alive: Mapping[str, float], now_ms: int) -> list[Worker]:
+        keys = self.storage.keys
         kinds = (("HGETALL", "proc"), ("HGETALL", "held"), ("LRANGE", "buried"))
         reply = self.storage.pipeline([
             (command, keys.of(kind, name), *((0, MOST_JOBS - 1) if command == "LRANGE" else ()))
@@ -153,6 +167,10 @@ def _job(job_id: str, figures: Sequence[bytes | None], said: bytes | None) -> Ru
     task, queue, begun = ((value or b"").decode() for value in figures)
     return RunningJob(id=job_id, task=task, queue=queue, started_at=rows.instant(begun),
                       progress=rows.parse_progress(said) if said else Progress())  # fmt: skip
+
+
+def _ms(time_: Sequence[Any]) -> int:
+    return int(time_[0]) * 1000 + int(time_[1]) // 1000
 
 
 def _scored(reply: Sequence[Any]) -> dict[str, float]:
