@@ -251,6 +251,28 @@ def test_those_under_way_are_heard_where_the_next_is_interrupted(huey: JobHuey) 
     assert len(found) == 3 * CHUNK
 
 
+def test_those_under_way_are_asked_for_where_sending_the_next_is_interrupted(
+    huey: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, sent = huey.storage.client.connection_pool, list[Any]()
+
+    def send(connection: Any, commands: Any) -> None:
+        sent.append(commands)
+        if len(sent) == 2:
+            packed = b"".join(connection.pack_commands(commands))
+            connection.send_packed_command([packed[: len(packed) // 2]])
+            raise Stopped
+        type(pool).send(pool, connection, commands)
+
+    monkeypatch.setattr(pool, "send", send)
+    found: list[tuple[str, str]] = []
+    with pytest.raises(Stopped):
+        huey.storage.add(rows_of(nothing, nothing, nothing), found)
+    assert huey.storage.call("ECHO", "mine") == b"mine"
+    assert in_order(huey) == [job_id for _, job_id in found]
+    assert len(found) == CHUNK
+
+
 def test_a_call_that_could_not_be_sent_is_sent_again(
     huey: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
