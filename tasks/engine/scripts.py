@@ -120,7 +120,10 @@ class Scripts:
         A web process sets it, so that a Redis that hangs costs one request its timeout and not all.
         Raises: Unreachable.
         """
-        self._asked.times = self.asked + 1
+        try:
+            self._asked.times += 1
+        except AttributeError:  # the first of this thread
+            self._asked.times = 1
         if self._away_until and time.monotonic() < self._away_until:
             raise errors.Unreachable("Redis cannot be reached: it did not answer a moment ago")
 

@@ -4,14 +4,14 @@ what a web request waits for; each function and table that a script makes costs 
 it makes none.
 
 Called by  adding
-ARGV       lib/plainly; 5, 6: id and envelope (opaque bytes)
+ARGV       lib/adding; 5, 6: id and envelope (opaque bytes)
 ARGV 7..   only where it is not all as usual: (100 - priority) * 2^40; then further figures, name and
            value: p, m, tg, by, ix
 Returns    1, or 0: use `add`
 Touches    the new job
 Cost       O(log m): m jobs in the state
 ]]
---@include lib/plainly
+--@include lib/adding
 local id = ARGV[5]
 local job = K.job..id
 if call('EXISTS', job, K.final..id, K.result..id) > 0 then return 0 end

@@ -3,7 +3,7 @@ add_plain: add jobs of the usual kind: no id known, no unique key, batch or due 
 queue, task, priority, parent and tags.
 
 Called by  adding
-ARGV       lib/plainly; 5: a job that has to be stored before these, or ""; 6: (100 - priority) * 2^40;
+ARGV       lib/adding; 5: a job that has to be stored before these, or ""; 6: (100 - priority) * 2^40;
            7: where the first id is; 8: how many words there are for each
 ARGV 9..   further figures, name and value: `by` (first), p, m, tg
 then       id, envelope (opaque bytes) and, where that is a third word, argument indexes of each, at most 250
@@ -11,7 +11,7 @@ Returns    1, or 0: use `add`, or 2: not yet
 Touches    new jobs
 Cost       O(n log m): n jobs, m jobs in the state
 ]]
---@include lib/plainly
+--@include lib/adding
 local after = ARGV[5]
 -- Those before were not stored after all (refused, or the script was not known yet).
 if after ~= '' and call('EXISTS', K.job..after, K.final..after) == 0 then return 2 end

@@ -1,5 +1,5 @@
 --[[
-plainly: what add_one and add_plain have in common, in a straight line. They write what `add` writes (a
+adding: what add_one and add_plain have in common, in a straight line. They write what `add` writes (a
 test compares the whole keyspace), and ask the caller to use `add` where anything is known of an id.
 
 ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
