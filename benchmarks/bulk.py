@@ -48,7 +48,7 @@ def fill(found: Any, many: int) -> None:
 def run_chunks() -> None:
     """Print what each kind costs, as fast as it goes, with no worker beside."""
     from tasks.engine import JobFilter, State
-    from tasks.engine.scripts import sha
+    from tasks.engine.sources import sha
 
     rows = []
     with tempfile.TemporaryDirectory() as name, server(Path(name), aof=True) as url:

@@ -1,4 +1,4 @@
-"""Every Redis key name, once. The scripts say `K.<kind>`; scripts.py fills in the names.
+"""Every Redis key name, once. The scripts say `K.<kind>`; sources.py fills in the names.
 
 All keys of one instance carry one hash tag, `{name}:`, so they live in one cluster slot.
 

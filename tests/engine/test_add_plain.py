@@ -16,7 +16,8 @@ from tasks.engine import JobHuey, NotSerializable, State
 from tasks.engine.adding import CHUNK, PLAIN
 from tasks.engine.errors import Unreachable
 from tasks.engine.ids import new_id
-from tasks.engine.scripts import Line, source
+from tasks.engine.scripts import Line
+from tasks.engine.sources import source
 
 NOW_MS = 1_900_000_000_000
 SPEC = {"id": "one", "q": "email", "t": "shop.send", "p": 0, "m": 1, "rq": "r"}

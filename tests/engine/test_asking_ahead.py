@@ -12,7 +12,7 @@ from waiting import wait_until
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.pace import MOST_HELD
-from tasks.engine.scripts import source
+from tasks.engine.sources import source
 
 
 def keep_pace(slot: JobHuey) -> None:

@@ -15,7 +15,7 @@ from waiting import wait_until
 from tasks.engine import EngineError, JobFilter, JobHuey, Permanent, State, UnknownBatch
 from tasks.engine.queueing.batches import ends_about
 from tasks.engine.records import Batch, Term
-from tasks.engine.scripts import FOLDER, source
+from tasks.engine.sources import FOLDER, source
 
 
 class Jobs:

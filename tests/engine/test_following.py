@@ -11,7 +11,7 @@ from waiting import wait_until
 from tasks.engine import JobHuey
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.talking import Call
-from tasks.engine.scripts import source
+from tasks.engine.sources import source
 
 HELD = 64
 

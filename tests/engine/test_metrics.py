@@ -15,7 +15,7 @@ from tasks.engine import JobHuey, Permanent, RetryAfter, State
 from tasks.engine.figures import metrics
 from tasks.engine.figures.buckets import HOUR, MINUTE, TENS, Buckets, level_for
 from tasks.engine.running.bookkeeping import Bookkeeping, note_version
-from tasks.engine.scripts import FOLDER, WRITE, source
+from tasks.engine.sources import FOLDER, WRITE, source
 
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS

@@ -1,5 +1,5 @@
 --[[
-counts: what a script changes, summed in memory and written once when it ends (scripts.py appends
+counts: what a script changes, summed in memory and written once when it ends (sources.py appends
 `write_counts()` to each script that includes this), so a call that finishes many jobs of a task
 writes a handful of fields. AT_END: what else is done once, first.
 Minute fields are queue|task|what; what is n (new and ready), l (new, for later), a (ready again, or
