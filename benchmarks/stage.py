@@ -95,7 +95,9 @@ def cpu_s(pid: int) -> float:
 def counters(client: redis.Redis, pid: int = 0) -> dict[str, float]:
     """Return what is compared before and after: socket reads, script time, CPU of both sides."""
     stats, commands, cpu = client.info("stats"), client.info("commandstats"), client.info("cpu")
-    scripts = [commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("evalsha", "eval")]
+    scripts = [
+        commands.get(f"cmdstat_{name}", {}).get("usec", 0) for name in ("evalsha", "eval", "fcall")
+    ]
     return {
         "reads": stats["total_reads_processed"], "script_us": sum(scripts),
         "redis_s": cpu["used_cpu_user"] + cpu["used_cpu_sys"], "process_s": cpu_s(pid) if pid else 0.0,

@@ -122,8 +122,13 @@ def silence(stage: Stage) -> Figures:
 
 
 def script_flush(stage: Stage) -> Figures:
-    """SCRIPT FLUSH, 30 times"""
-    return _thirty_times(stage, stage.client.script_flush, 0.05)
+    """SCRIPT FLUSH and FUNCTION FLUSH, 30 times"""
+
+    def flush() -> None:
+        stage.client.script_flush()
+        stage.client.function_flush()
+
+    return _thirty_times(stage, flush, 0.05)
 
 
 def cut_connections(stage: Stage) -> Figures:

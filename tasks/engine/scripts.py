@@ -1,4 +1,7 @@
-"""Run the scripts of sources.py on a Redis, each by its SHA; one that Redis does not know goes whole."""
+"""Run the scripts of sources.py on a Redis: by their SHA, or as functions where it has those.
+
+What Redis does not know goes to it whole, and is known from then on.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,11 @@ from typing import Any, NamedTuple
 import redis
 
 from tasks.engine import errors
-from tasks.engine.sources import sha, source
+from tasks.engine.sources import FUNCTIONS, LIBRARIES, library, sha, source
 
+NO_FUNCTION = "Function not found"
+REST_OF_FUNCTIONS_S = 60.0  # until they are tried again where Redis took none
+LIBRARIES_MOST = 24  # of eight versions side by side; one that is missing is given anew
 AWAITED_S = 1.0  # a reply that takes longer holds up nothing else
 FAULTS = (redis.ResponseError, redis.ConnectionError, redis.TimeoutError, OSError)
 REFUSED = (
@@ -28,12 +34,15 @@ REFUSALS = ("MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERD
 WITHIN = re.compile(r": \d+: -([A-Z]+ .*)", re.DOTALL)
 # where in which script; Redis 7 adds it
 PLACE = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.\Z")
+
+
 class Begun(NamedTuple):
     """A script that was sent and whose reply is to be read from its connection."""
 
     name: str
     args: tuple[Any, ...]
     connection: Any
+    function: str = ""
 
 
 class Scripts:
@@ -43,6 +52,7 @@ class Scripts:
         self.client, self.prefix = client, prefix
         self.rest_s = 0.0
         self._away_until = 0.0
+        self._no_functions_until = 0.0
         self._asked = threading.local()
 
     @property
@@ -83,8 +93,10 @@ class Scripts:
         """
         self.refuse_while_away()
         try:
-            sent = self._sent("EVALSHA", sha(name), 1, self.prefix, *args, before=before)
-            return Begun(name, args, sent)
+            function = self._function(name)
+            how = ("FCALL", function) if function else ("EVALSHA", sha(name))
+            sent = self._sent(*how, 1, self.prefix, *args, before=before)
+            return Begun(name, args, sent, function)
         except FAULTS as exc:
             raise self._fault(exc) from exc
 
@@ -94,10 +106,57 @@ class Scripts:
             try:
                 return self._heard(begun.connection)
             except redis.exceptions.NoScriptError:
-                text = source(begun.name)
-                return self._heard(self._sent("EVAL", text, 1, self.prefix, *begun.args))
+                return self._whole(begun)
+            except redis.ResponseError as exc:
+                if not begun.function or not _takes_no_function(exc):
+                    raise
+                return self._again(begun, exc)
         except FAULTS as exc:
             raise self._fault(exc) from exc
+
+    def _whole(self, begun: Begun) -> Any:
+        return self._heard(self._sent("EVAL", source(begun.name), 1, self.prefix, *begun.args))
+
+    def _again(self, begun: Begun, exc: redis.ResponseError) -> Any:
+        """Call a function that Redis did not have, or the script where it takes none."""
+        if NO_FUNCTION in str(exc) and self._loaded(begun.name):
+            with contextlib.suppress(_Unknown):
+                return self._called(begun)
+        self._no_functions_until = time.monotonic() + REST_OF_FUNCTIONS_S
+        return self._whole(begun)
+
+    def _called(self, begun: Begun) -> Any:
+        try:
+            return self._heard(self._sent("FCALL", begun.function, 1, self.prefix, *begun.args))
+        except redis.ResponseError as exc:  # somebody took it away again
+            if NO_FUNCTION in str(exc):
+                raise _Unknown from exc
+            raise
+
+    def _function(self, name: str) -> str:
+        """Return the function that does what a script does; "" for none, and where Redis takes none."""
+        if name not in FUNCTIONS or time.monotonic() < self._no_functions_until:
+            return ""
+        return library(name)[0]
+
+    def _loaded(self, name: str) -> bool:
+        """Give Redis the function of a script, and take away those of versions long gone."""
+        try:
+            self._heard(self._sent("FUNCTION", "LOAD", "REPLACE", library(name)[1]))
+        except redis.ResponseError:  # Redis is full, or we may not
+            return False
+        with contextlib.suppress(redis.ResponseError):
+            self._forget_old()
+        return True
+
+    def _forget_old(self) -> None:
+        found = self._heard(self._sent("FUNCTION", "LIST", "LIBRARYNAME", f"{LIBRARIES}*"))
+        if len(found) <= LIBRARIES_MOST:
+            return
+        ours = {library(name)[0] for name in FUNCTIONS}
+        for name in map(library_of, found):
+            if name not in ours:
+                self._heard(self._sent("FUNCTION", "DELETE", name))
 
     def line(self) -> Line:
         """Return what sends scripts one behind another, on a connection of its own."""
@@ -227,6 +286,23 @@ class Line:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
+
+
+class _Unknown(Exception):
+    """Redis does not know a function."""
+
+
+def library_of(entry: Any) -> str:
+    """Return the name of an entry of FUNCTION LIST, which is a map in RESP3 and a list before."""
+    fields = entry if isinstance(entry, dict) else dict(zip(entry[::2], entry[1::2], strict=True))
+    name: bytes = fields[b"library_name"]
+    return name.decode()
+
+
+def _takes_no_function(exc: redis.ResponseError) -> bool:
+    """Tell whether a server has no such function, knows none (before Redis 7), or takes none from us."""
+    refused = isinstance(exc, redis.exceptions.NoPermissionError)
+    return refused or NO_FUNCTION in str(exc) or "unknown command" in str(exc)
 
 
 def _unreachable(exc: Exception) -> str:

@@ -1,4 +1,8 @@
-"""The texts of lua/*.lua as Redis gets them: includes put in, what is not called left out, keys named."""
+"""The texts of lua/*.lua as Redis gets them: includes put in, what is not called left out, keys named.
+
+What a worker calls for each job is also a function of Redis 7, which defines its parts once and not in
+each call; see docs/decisions/0023.
+"""
 
 from __future__ import annotations
 
@@ -67,3 +71,36 @@ def needed(libs: str, body: str) -> str:
 def sha(name: str) -> str:
     """Return the SHA-1 by which Redis knows script `name`; versions live side by side."""
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+FUNCTIONS = frozenset({"fetch", "finish", "finish_and_fetch"})
+LIBRARIES = "jobdeck_"
+# What a script remembers during one call: names of capitals that begin as nothing, as {} or as 0.
+FRESH = r"(?:nil|0|\{\})"
+REMEMBERED = re.compile(
+    rf"^local ([A-Z]\w*(?:, \w+)*)(?: = ({FRESH}(?:, {FRESH})*))?(?: --.*)?$", re.MULTILINE
+)
+
+
+@cache
+def library(name: str) -> tuple[str, str]:
+    """Return the name of the function that does what script `name` does, and the library of it.
+
+    The library carries the function's name; its parts live from one call to the next, so what they
+    remember is made anew before each.
+    """
+    text = source(name)
+    parts = text.removeprefix("local P=KEYS[1]\n").removesuffix(WRITE)
+    begin = [_anew(found) for found in REMEMBERED.finditer(parts)]
+    parts = REMEMBERED.sub(lambda found: f"local {found[1]}", parts)
+    known = f"{LIBRARIES}{sha(name)[:16]}"
+    return known, (
+        f"#!lua name={known}\nlocal P, KEYS, ARGV\n{parts}"
+        f"local function begin(keys, argv)\nP, KEYS, ARGV = keys[1], keys, argv\n{''.join(begin)}end\n"
+        f"local function called(keys, argv)\nbegin(keys, argv)\n{WRITE}end\n"
+        f"redis.register_function{{function_name='{known}', callback=called, flags={{'allow-oom'}}}}\n"
+    )
+
+
+def _anew(found: re.Match[str]) -> str:
+    return f"{found[1]} = {found[2] or 'nil'}\n"

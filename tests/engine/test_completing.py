@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -41,8 +42,9 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[JobHuey, int], None]:
 
 def add(huey: JobHuey, many: int, **more: Any) -> list[str]:
     ids = [f"job{n}" for n in range(many)]
-    rows = [(SPEC | {"id": job_id} | more, b'{"n": 1}') for job_id in ids]
-    assert [status for status, _ in huey.storage.add(rows)] == ["new"] * many
+    specs = json.dumps([SPEC | {"id": job_id} | more for job_id in ids])
+    answers = huey.storage.scripts.run("add", 0, specs, *[b'{"n": 1}'] * many)
+    assert [status for status, _ in answers] == [b"new"] * many
     return ids
 
 

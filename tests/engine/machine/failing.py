@@ -16,6 +16,7 @@ class Failing(World):
     @rule()
     def script_flush(self) -> None:
         self.client.script_flush()
+        self.client.function_flush()
 
     @rule(steps=st.integers(1, 5))
     def memory_full(self, steps: int) -> None:
