@@ -6,6 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any
+from weakref import WeakSet
 
 import redis
 from redis.connection import HiredisRespSerializer
@@ -51,9 +52,17 @@ class Pool(redis.ConnectionPool):
     def reset(self) -> None:
         """Begin anew, as in a forked process."""
         super().reset()
+        # One that was lost between two lines, by an interrupt, is forgotten: nobody would return it.
+        self._in_use_connections = WeakSet()  # type: ignore[assignment]
         self._spare: deque[Any] = (
             deque()
         )  # of those lent: redis-py's own lending takes 30 µs a call
+
+    def make_connection(self) -> Any:
+        """Make a connection. Raises MaxConnectionsError; those that were lost do not count."""
+        kept = len(self._available_connections) + len(self._in_use_connections)
+        self._created_connections = kept
+        return super().make_connection()
 
     def get_connection(self, *args: Any, **kwargs: Any) -> Any:
         """Lend a connection that is connected."""

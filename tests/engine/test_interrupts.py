@@ -85,6 +85,20 @@ def test_hiredis_writes_texts_alone(huey: JobHuey, monkeypatch: pytest.MonkeyPat
     assert "1.5" in given
 
 
+@pytest.mark.parametrize("spare", [False, True])
+def test_a_connection_that_an_interrupt_lost_takes_no_place(huey: JobHuey, spare: bool) -> None:
+    pool = huey.storage.client.connection_pool
+    pool.disconnect()
+    pool.reset()
+    pool.max_connections = 2
+    for _ in range(5):
+        if spare:
+            huey.storage.call("PING")
+        pool.get_connection()  # and before anybody has it comes the interrupt
+    assert huey.storage.call("ECHO", "mine") == b"mine"
+    assert len(pool._in_use_connections) == 1
+
+
 def test_a_refusal_is_a_reply_and_costs_no_connection(huey: JobHuey) -> None:
     number = huey.storage.call("CLIENT", "ID")
     with pytest.raises(Exception, match="refuses"):
