@@ -81,7 +81,7 @@ def test_a_quiet_worker_serves_nothing_and_a_paused_queue_is_said_as_paused(
         assert told(huey, "unserved") == []
 
 
-def test_without_a_worker_that_alone_is_said(app: Flask, huey: JobHuey) -> None:
+def test_without_a_worker_that_alone_is_said(app: Flask, huey: JobHuey, admin: Browser) -> None:
     with app.app_context():
         (idle,) = told(huey, "workers")
         assert (idle.sentence, idle.grave) == ("No worker is alive, nothing runs", True)
@@ -89,6 +89,9 @@ def test_without_a_worker_that_alone_is_said(app: Flask, huey: JobHuey) -> None:
         assert told(huey, "unserved") == []
         (waits,) = told(huey, "workers")
         assert waits.sentence == "No worker is alive, 1 job waits"
+    page = admin.get("/").text
+    assert "<strong>No worker is alive, 1 job waits</strong>" in page
+    assert '<a class="button" href="/workers">Show workers</a>' in page
 
 
 def test_the_overview_says_it_first_with_the_queues_and_both_ways_on(
