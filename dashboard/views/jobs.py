@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,7 +18,8 @@ from dashboard.views import operations
 from tasks import domain, outbox
 from tasks.database import reading
 from tasks.engine import EngineError, JobFilter, State, UnknownJob, Unreachable
-from tasks.engine.records import Page, Survey
+from tasks.engine.queues import retention_of
+from tasks.engine.records import FINAL, Page, Survey
 from tasks.mailer import models as mail
 
 bp = Blueprint("jobs", __name__)
@@ -70,7 +72,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
     return render(
         "jobs.html", figures=figures, following=follows, refreshes=page is not None, page=page, asked=asked, wanted=wanted, error=error, survey=found, fresh=0,
         top=int(first.timestamp() * 1_000_000) if first else 0, tab=searching.tab,
-        bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), chips=[] if error and page else searching.chips(),
+        bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), too_old=_too_old(wanted), chips=[] if error and page else searching.chips(),
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
         typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
         address=partial(arrows.address, text=arrows.search()), columns=columns.shown(wanted),
@@ -95,6 +97,21 @@ def _retention(wanted: JobFilter) -> str:
         return ""
     name = "failed" if wanted.state is State.FAILED else "completed"
     return next((q.retention.get(name, "") for q in snapshot.queues if q.name == wanted.queue), "")
+
+
+def _too_old(wanted: JobFilter) -> str:
+    """Return how long the ended jobs of a search are kept, where all of its time lies before that."""
+    snapshot = watch().snapshot
+    if snapshot is None or wanted.until is None or wanted.state not in (None, *FINAL):
+        return ""
+    named = {None: ("completed", "failed"), State.FAILED: ("failed",)}.get(
+        wanted.state, ("completed",)
+    )
+    queues = [queue for queue in snapshot.queues if wanted.queue in (None, queue.name)]
+    kept = [queue.retention[name] for queue in queues for name in named if name in queue.retention]
+    longest = max(kept, key=lambda text: retention_of(text)[0], default="")
+    oldest = watch().at - timedelta(milliseconds=retention_of(longest)[0]) if longest else None
+    return longest if oldest and wanted.until < oldest else ""
 
 
 def _fresh(wanted: JobFilter) -> Any:

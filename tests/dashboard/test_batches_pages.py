@@ -12,7 +12,7 @@ from driving import run_all
 from flask import Flask
 
 from dashboard import auth
-from tasks.engine import JobHuey, State
+from tasks.engine import JobFilter, JobHuey, State, Term
 
 
 @pytest.fixture
@@ -101,3 +101,13 @@ def test_a_search_for_a_batch_shows_its_jobs_and_does_not_open_its_callback(
     answer = admin.get(f"/jobs?q=batch:{batch_id}")
     assert answer.status_code == 200
     assert len(re.findall(r'<tr data-href="/jobs/', answer.text)) == 4
+
+
+def test_a_batch_whose_failed_jobs_were_deleted_does_not_say_that_none_failed(
+    admin: Browser, huey: JobHuey, batch_id: str
+) -> None:
+    wanted = JobFilter(state=State.FAILED, terms=(Term("batch", (batch_id,)),))
+    huey.commands.delete([job.id for job in huey.reads.jobs(wanted).items])
+    page = admin.get(f"/batches/{batch_id}").text
+    assert "The jobs that failed are no longer kept" in page
+    assert "No member has failed" not in page

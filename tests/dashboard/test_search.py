@@ -45,6 +45,14 @@ def shown(page: str) -> tuple[str, int]:
     return bar[1], len(re.findall(r'<tr data-href="/jobs/', page))
 
 
+def test_a_search_in_a_time_that_is_no_longer_kept_says_so(admin: Browser, jobs: Any) -> None:
+    said = "older than what is kept: ended jobs stay"
+    assert f"{said} 30 days" in admin.get("/jobs?queue=email&status=failed&until=31d").text
+    assert f"{said} 7 days" in admin.get("/jobs?q=queue:email+before:8d+state:completed").text
+    assert said not in admin.get("/jobs?queue=email&status=completed&until=6d").text
+    assert said not in admin.get("/jobs?queue=email&status=waiting&until=60d").text
+
+
 def test_a_query_finds_and_its_chips_take_it_apart(admin: Browser, jobs: Any) -> None:
     page = admin.get("/jobs?status=failed&q=task:writes+-to:p1@example.org").text
     assert shown(page) == ("2", 2)
