@@ -375,7 +375,7 @@ def _usual(
         kwargs = _opened(kwargs, cipher)
     if type(args) is not list or type(job_id) not in AS_IT_IS:
         return None
-    return Message(job_id, *of_task[1:6], tuple(args), kwargs, *of_task[8:]), shared[1]
+    return Message._make((job_id, *of_task[1:6], tuple(args), kwargs, *of_task[8:])), shared[1]
 
 
 def _whole(data: bytes, cipher: Cipher | None) -> tuple[Message, str]:

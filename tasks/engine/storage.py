@@ -101,8 +101,8 @@ def _handed(line: bytes, envelope: bytes, now_ms: int, at: float) -> Handed:
     """Read what `handed` in lib/take writes of a job."""
     job_id, token, starts, queue, task, numbers, *plain = line.decode().split("\t")
     used, allowed, run, deaths = (0, 1, 1, 0) if numbers == FIRST else map(int, numbers.split())
-    return Handed(job_id, token, envelope, used, allowed, run, deaths, False, NOBODY, queue, now_ms,
-                  starts == "1", at, task, plain)  # fmt: skip
+    return Handed._make((job_id, token, envelope, used, allowed, run, deaths, False, NOBODY, queue,
+                         now_ms, starts == "1", at, task, plain))  # fmt: skip
 
 
 def _all_handed(reply: Sequence[Any], now_ms: int) -> list[Handed]:

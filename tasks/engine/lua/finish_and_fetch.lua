@@ -6,8 +6,8 @@ ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
 ARGV 2     JSON     {proc, queues [names], done [what lib/commit takes], plain (what lib/plain takes, or
                     absent), plan {want (0 to 64), most, left, each, pace: see lib/take} or absent to take
                     none, lent [queues of jobs held here], hop (due jobs wait for the scheduler)}
-ARGV 3..   texts    id, token and final line of each of `plain`, then the opaque bytes that `done` names
-                    by position, the first is 1
+ARGV 3..   texts    id, token, final line and run of each of `plain`, then the opaque bytes that `done`
+                    names by position, the first is 1
 Returns    {now_ms, next due ms or "", {status of each done: ok, fired (and its chord is complete), gone, or
            already (it counted when it was sent before)}, {line, envelope, ...}, {which of `lent` shut},
            {positions of those revoked}, {{position, {chord members}}, ...}}; after the statuses of `done`

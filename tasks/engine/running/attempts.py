@@ -53,7 +53,7 @@ class Attempts(Slots):
         if self._immediate or job is None:
             with self._running(CurrentJob(task.id, type(task).__name__, self.queue_of(task), 1, 1)):
                 return super().execute(task, timestamp)
-        name = self._registry.task_to_string(type(task))
+        name = job.task or self._registry.task_to_string(type(task))
         outcome = Outcome(job, name, time.monotonic(), retries_left=task.retries or 0,
                           secrets=self._secret_values(task))  # fmt: skip
         outcome.handler_id = task.on_error.id if task.on_error else ""

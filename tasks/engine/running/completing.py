@@ -5,21 +5,22 @@ Redis is what all workers share; what a worker can write for it is written here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tasks.engine.figures.metrics import BUCKETS, bucket
+from tasks.engine.figures.metrics import bucket
 from tasks.engine.running.outcome import Done, Outcome
-from tasks.engine.storage import Handed
 
 MOST = 100  # in one call
 MOST_BYTES = 2048  # of an envelope that goes back to Redis instead of being read there
-RUNS_KEPT = 60
 
-WAITED, COMPLETED, PASSED = ([f"{letter}{n}" for n in range(BUCKETS)] for letter in "wcp")
+BY_HEART = 4096  # ms
+WAITED, COMPLETED, PASSED = (
+    [f"{letter}{bucket(ms)}" for ms in range(BY_HEART)] for letter in "wcp"
+)
 
 Kinds = dict[tuple[str, str], list[Outcome]]
-Counts = dict[str, int]
 
 
 class Report(NamedTuple):
@@ -54,7 +55,7 @@ def _sorted_out(finished: Sequence[Outcome]) -> tuple[list[Outcome], Kinds]:
     kinds: Kinds = {}
     for n, outcome in enumerate(finished):
         job = outcome.job
-        if n < MOST and outcome.is_plain() and len(job.envelope) <= MOST_BYTES:
+        if n < MOST and job.plain and outcome.just_completed() and len(job.envelope) <= MOST_BYTES:
             kinds.setdefault((job.queue, job.task), []).append(outcome)
         else:
             usual.append(outcome)
@@ -66,10 +67,11 @@ def _plain(kinds: Kinds, proc: str, texts: list[str | bytes]) -> Mapping[str, An
     found: list[Any] = []
     n = last = kept = 0
     for (queue, task), alike in kinds.items():
-        kind = _Kind(queue, task, proc, found, n)
+        kind = _Kind(f"{task}\t{queue}", proc)
         for outcome in alike:
-            texts += kind.texts(outcome)
-        rows.append([queue, task, len(alike), kind.counts, kind.passed, kind.runs[-RUNS_KEPT:]])
+            kind.write(outcome, texts)
+        found += [[n + place, *by] for place, by in kind.found]
+        rows.append([queue, task, len(alike), Counter(kind.counted), Counter(kind.passed)])
         n, last, kept = n + len(alike), max(last, kind.last), kept + kind.kept
     return {"n": n, "kinds": rows, "res": kept, "last": last, "found": found}
 
@@ -77,40 +79,44 @@ def _plain(kinds: Kinds, proc: str, texts: list[str | bytes]) -> Mapping[str, An
 class _Kind:
     """Writes and counts the jobs of one task in one queue, as `settle` and `finish` in Lua do."""
 
-    def __init__(self, queue: str, task: str, proc: str, found: list[Any], before: int) -> None:
-        self.name, self.proc = f"{task}\t{queue}", proc
-        self.found, self.position = found, before
-        self.counts: Counts = {}
-        self.passed: Counts = {}
-        self.runs: list[str] = []
+    def __init__(self, name: str, proc: str) -> None:
+        self.name, self.proc = name, proc
+        self.counted: list[str] = []
+        self.passed: list[str] = []
+        self.written = 0
+        self.found: list[tuple[int, tuple[str, str]]] = []
         self.last = self.kept = 0
 
-    def texts(self, outcome: Outcome) -> tuple[str, str, bytes]:
-        """Return id, token, and what is kept of the job: its figures, envelope and result."""
-        job, began, took = outcome.job, outcome.begun_ms(), round(outcome.ran_s * 1000)
-        ready, created, request, priority, indexes, by, tags = job.plain
-        ended, wait = began + took, max(0, began - int(ready))
-        self._count(job, wait, took, ended)
-        flag, result = ("0", b"") if outcome.result is None else ("1", outcome.result)
-        self.kept += flag == "1"
-        self.position += 1
-        if indexes or by:
-            self.found.append([self.position, indexes, by])
-        line = (
-            f"{flag}\tcompleted\t{len(job.envelope)}\t{self.name}\t{priority}\t{created}\t\t{began}"
-            f"\t{ended}\t{outcome.used()}\t{'' if job.allowed == 1 else job.allowed}\t\t\t{self.proc}"
-            f"\t\t{indexes}\t{wait}\t{by}\t\t{tags}\t{request}\t\t\t\t\t\n"
+    def write(self, outcome: Outcome, texts: list[str | bytes]) -> None:
+        """Add id, token, what is kept of a job (its figures, envelope and result), and its run."""
+        # At once: this is done for each job, and looking a field up costs as much as reading it.
+        (job_id, token, envelope, _, allowed, _, _, _, _, _, now_ms, starts, at, _, plain) = (
+            outcome.job
         )
-        return job.id, job.token, line.encode() + job.envelope + result
+        ready, created, request, priority, indexes, by, tags = plain
+        began = now_ms if starts else now_ms + max(0, round((outcome.begun - at) * 1000))
+        took, wait, result = round(outcome.ran_s * 1000), began - int(ready), outcome.result
+        ended = began + took
+        if not starts:
+            self.counted.append(_field(WAITED, wait))
+        self.counted.append(_field(COMPLETED, took))
+        self.passed.append(_field(PASSED, took + wait))
+        self.written += 1
+        self.kept += result is not None
+        if ended > self.last:
+            self.last = ended
+        if indexes or by:
+            self.found.append((self.written, (indexes, by)))
+        line = (
+            f"{'0' if result is None else '1'}\tcompleted\t{len(envelope)}\t{self.name}\t{priority}"
+            f"\t{created}\t\t{began}\t{ended}\t{max(0, allowed - 1 - outcome.retries_left)}"
+            f"\t{'' if allowed == 1 else allowed}\t\t\t{self.proc}"
+            f"\t\t{indexes}\t{max(0, wait)}\t{by}\t\t{tags}\t{request}\t\t\t\t\t\n"
+        )
+        run = f"{job_id}\t{took}\tc\t{ended}"
+        texts += (job_id, token, line.encode() + envelope + (result or b""), run)
 
-    def _count(self, job: Handed, wait: int, took: int, ended: int) -> None:
-        counts, passed = self.counts, self.passed
-        if not job.starts:
-            field = WAITED[bucket(wait)]
-            counts[field] = counts.get(field, 0) + 1
-        field = COMPLETED[bucket(took)]
-        counts[field] = counts.get(field, 0) + 1
-        field = PASSED[bucket(ended - int(job.plain[0]))]
-        passed[field] = passed.get(field, 0) + 1
-        self.runs.append(f"{job.id}\t{took}\tc\t{ended}")
-        self.last = max(self.last, ended)
+
+def _field(names: Sequence[str], ms: int) -> str:
+    """Return the counter of a time: most are short, and known by heart."""
+    return names[ms] if 0 <= ms < BY_HEART else f"{names[0][0]}{bucket(ms)}"

@@ -50,7 +50,7 @@ class Lease:
         self.wish = ""
         self.on_halt: Callable[[], None] | None = None
         self._held: dict[str, str] = {}
-        self._begun: dict[str, int] = {}
+        self._begun: dict[str, tuple[Handed, float]] = {}
         self._closing: set[str] = set()
         self._fetching: list[
             float
@@ -111,7 +111,7 @@ class Lease:
     def begin(self, job: Handed) -> None:
         """Say that a job that was held has started; the next beat tells so, if it still runs."""
         with self._lock:
-            self._begun[job.id] = job.now_ms + round((time.monotonic() - job.at) * 1000)
+            self._begun[job.id] = job, time.monotonic()
 
     def closing(self, tokens: Iterable[str]) -> None:
         """Say that the commits of these tokens are under way: Redis may have them closed already."""
@@ -149,7 +149,11 @@ class Lease:
         """Renew the lease and hear wishes; jobs whose token is no longer ours are dropped."""
         unsure_ms = self._unsure_ms()  # before what is held: a fetch ends with its jobs among them
         with self._lock:
-            running, begun = dict(self._held), dict(self._begun)
+            running, started = dict(self._held), dict(self._begun)
+        begun = {
+            job_id: job.now_ms + round((at - job.at) * 1000)
+            for job_id, (job, at) in started.items()
+        }
         ask = {
             "proc": self.proc, "ttl_ms": int(self.lease_s * 1000), "running": running, "begun": begun,
             "unsure_ms": unsure_ms, "info": {**self.info, "busy": len(running), "rss": memory_bytes()},

@@ -56,7 +56,7 @@ class Outcome:
 
     def spec(self, offset: int) -> tuple[Done, list[bytes]]:
         """Return what lib/commit takes and its blobs, the first at position `offset` + 1."""
-        if self._just_completed():
+        if self.just_completed():
             return self._short(offset + 1), [] if self.result is None else [self.result]
         return self._whole(offset)
 
@@ -87,15 +87,12 @@ class Outcome:
             done["chord"] = {**spec, "res": blob(value), "env": blob(callback)}
         return done, blobs
 
-    def is_plain(self) -> bool:
-        """Tell whether its worker may write what becomes of the job, see completing.py."""
-        return bool(self.job.plain) and self._just_completed()
-
     def used(self) -> int:
         """Return the attempts used, this one with them."""
         return max(0, self.job.allowed - 1 - self.retries_left)
 
-    def _just_completed(self) -> bool:
+    def just_completed(self) -> bool:
+        """Tell whether it left nothing behind but a result."""
         left = self.why or self.kids or self.puts or self.told or self.chord
         return self.kind == "completed" and self.unrevoke and not (left or self.sent)
 

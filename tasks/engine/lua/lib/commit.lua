@@ -137,7 +137,7 @@ local function written_out(done)
 end
 local function close(ask)
   local plain = ask.plain and ask.plain.n or 0
-  local blobs, statuses, ids = {unpack(ARGV, 3 + 3 * plain)}, {}, {}
+  local blobs, statuses, ids = {unpack(ARGV, 3 + 4 * plain)}, {}, {}
   local refused = plain > 0 and close_plain(ask.proc, ask.plain) or {}
   local dones = {}
   for n, done in ipairs(ask.done) do dones[n] = written_out(done) end
