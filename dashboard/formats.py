@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from flask import Flask
 
@@ -26,7 +27,7 @@ def init_app(app: Flask) -> None:
     """Register every filter."""
     for name in ("number", "duration", "ms", "clock", "iso", "ago", "running", "stamp", "short_moment", "share", "short_task", "middle",
                  "address", "compact", "figure", "unit", "sentence", "kept", "did", "every", "target_of",
-                 "quoted", "soon", "size", "jobs", "listed", "is_job_id", "as_json"):  # fmt: skip
+                 "quoted", "soon", "local", "size", "jobs", "listed", "is_job_id", "as_json"):  # fmt: skip
         app.add_template_filter(globals()[name], name)
 
 
@@ -108,6 +109,11 @@ def soon(at: datetime | None) -> str:
     if day is None:
         day = f"{at:%A} " if abs(days) < 7 else f"{at:%-d %b} "
     return f"{day}{at:%H:%M}"
+
+
+def local(at: datetime, zone: str) -> str:
+    """Return Mon 02:30, the weekday and minute in a zone."""
+    return f"{at.astimezone(ZoneInfo(zone)):%a %H:%M}"
 
 
 def size(octets: int | None) -> str:

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from dashboard import auth
 from dashboard.models import AuditEntry
 from tasks import database as db
-from tasks.engine import JobHuey, State
+from tasks.engine import JobHuey, State, crontab
 
 SCAN = "tasks.reminders.scan"
 PAGE = f"/periodic/{SCAN}"
@@ -54,6 +54,18 @@ def test_a_page_of_its_own_shows_ticks_the_next_ten_and_the_policy(
     assert page.count("<ol") == 1
     assert page.split("Next ten")[1].split("</ol>")[0].count("<li>") == 10
     assert admin.get("/periodic/nope").status_code == 404
+
+
+def test_the_next_ten_are_told_in_the_zone_of_the_task_too(admin: Browser, huey: JobHuey) -> None:
+    @huey.periodic_task(crontab(minute="30", hour="2", tz="Asia/Kolkata"), name="tidy_there")
+    def tidy() -> None:
+        """Nothing."""
+
+    name = next(one.task for one in huey.reads.periodic() if one.task.endswith("tidy_there"))
+    page = admin.get(f"/periodic/{name}").text.split("Next ten")[1].split("</ol>")[0]
+    huey._registry.unregister(tidy.task_class)
+    assert "UTC, and in Asia/Kolkata" in page
+    assert len(re.findall(r"21:00, <span[^>]*>\w\w\w 02:30<", page)) == 10
 
 
 def test_run_now_makes_a_job_and_an_audit_row(admin: Browser, huey: JobHuey) -> None:
