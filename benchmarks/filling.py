@@ -10,7 +10,7 @@ from typing import Any
 from tasks.engine import JobHuey
 
 TAKEN, QUEUES_AT_ONCE = 64, 8  # a fetch looks at each queue it serves: of many it takes long
-AT_ONCE = 250
+AT_ONCE = 2000
 RESULT = b'"250 2.0.0 Ok: queued as 4C8F2A1B90D3EF55AA"'  # 45 bytes, as a mail's answer
 NOTE = json.dumps({
     "type": "RecipientRefused", "message": "550 5.1.1 user unknown", "fingerprint": "f0",

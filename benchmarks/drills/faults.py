@@ -14,7 +14,7 @@ from collections.abc import Callable
 from benchmarks.drills.clock_faults import worker_clock
 from benchmarks.drills.disk_faults import full_disk, full_disk_killed, full_disk_snapshot
 from benchmarks.drills.election_faults import cluster_kill, sentinel_freeze, sentinel_kill
-from benchmarks.drills.fleet_faults import many_workers
+from benchmarks.drills.fleet_faults import many_come_back, many_workers
 from benchmarks.drills.server_faults import (
     cut_connections,
     failover,
@@ -218,7 +218,7 @@ ROWS: dict[str, Callable[[Stage], Figures]] = {
     for row in (kill_threads, kill_processes, kill_greenlets, kill_child, kill_parent, versions, kill_redis,
                 torn_file, promote, failover, sentinel_kill, sentinel_freeze, cluster_kill, freeze, lost_replies, slow_line, cut_connections, partition,
                 worker_clock, script_flush, full_memory, full_disk, full_disk_killed, full_disk_snapshot, silence, poison,
-                many_workers, terminate)
+                many_workers, many_come_back, terminate)
 }  # fmt: skip
 
 
