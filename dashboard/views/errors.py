@@ -32,10 +32,17 @@ def table() -> Any:
     chosen = request.args.get("state", "open")
     chosen = chosen if chosen in GROUP_STATES else "open"
     found = _groups(UNSOLVED if chosen == "open" else (chosen,))
-    items = found.items if found else ()
-    figures = (found and found.counts, [(g.id, g.times, g.state, g.hours, g.jobs) for g in items])
+    items, since = found.items if found else (), utcnow() - NEW
+    new = [g for g in items if g.first_at > since or g.state == "returned"]
+    only_new = chosen == "open" and request.args.get("new") == "1"
+    items = new if only_new else items
+    figures = (
+        found and found.counts,
+        len(new),
+        [(g.id, g.times, g.state, g.hours, g.jobs) for g in items],
+    )
     return render("errors.html", figures=figures, groups=items, counts=found.counts if found else {},
-                  chosen=chosen, offered=GROUP_STATES, new_since=utcnow() - NEW, bars=bars)  # fmt: skip
+                  chosen=chosen, offered=GROUP_STATES, new_since=since, new=len(new), only_new=only_new, bars=bars)  # fmt: skip
 
 
 def _groups(states: Sequence[str], limit: int = 200) -> ErrorGroups | None:

@@ -61,6 +61,22 @@ def test_the_list_and_the_overview_show_open_groups(admin: Browser, group: str) 
     assert "No error group is muted" in admin.get("/errors?state=muted").text
 
 
+def test_what_is_new_or_back_since_yesterday_is_listed_alone(
+    admin: Browser, huey: JobHuey, mailing: Any, group: str
+) -> None:
+    assert '<a href="/errors?new=1">1 new or back since yesterday</a>' in admin.get("/errors").text
+    key = huey.storage.keys.of("group", group)
+    huey.storage.client.hset(key, "first", huey.reads.now_ms() - 25 * 3600_000)
+    assert "since yesterday" not in admin.get("/errors").text
+    only = admin.get("/errors?new=1").text
+    assert f"/errors/{group}" not in only
+    assert "No open error group is new since yesterday" in only
+    admin.post(f"/errors/{group}/resolve")
+    mailing("welcome", "eve@a.example")
+    run_one(huey)  # it is back
+    assert f'href="/errors/{group}"' in admin.get("/errors?new=1").text
+
+
 def test_one_group_says_what_it_hit_and_offers_exactly_its_jobs(admin: Browser, group: str) -> None:
     page = admin.get(f"/errors/{group}").text
     assert "&lt;ada@a.example&gt; blocked by zen" in page
