@@ -75,6 +75,7 @@ def sha(name: str) -> str:
 
 FUNCTIONS = frozenset({"fetch", "finish", "finish_and_fetch"})
 LIBRARIES = "jobdeck_"
+EXCEEDS = "may_exceed_memory()\n"  # a function says so by its flag
 # What a script remembers during one call: names of capitals that begin as nothing, as {} or as 0.
 FRESH = r"(?:nil|0|\{\})"
 REMEMBERED = re.compile(
@@ -90,7 +91,7 @@ def library(name: str) -> tuple[str, str]:
     remember is made anew before each.
     """
     text = source(name)
-    parts = text.removeprefix("local P=KEYS[1]\n").removesuffix(WRITE)
+    parts = text.removeprefix("local P=KEYS[1]\n").removesuffix(WRITE).replace(EXCEEDS, "")
     begin = [_anew(found) for found in REMEMBERED.finditer(parts)]
     parts = REMEMBERED.sub(lambda found: f"local {found[1]}", parts)
     known = f"{LIBRARIES}{sha(name)[:16]}"

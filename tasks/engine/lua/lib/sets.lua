@@ -2,13 +2,13 @@
 sets: the zsets of jobs change in memory and are written when the script ends (lib/counts), one
 command for each set and not for each job. Whoever reads one in the same script does so by `read_set`.
 ]]
-local SETS = {}
+local SETS, CHANGED = {}, {}
 local SET_AT_ONCE = 1000
 local function put(key, score, id)
   local set = SETS[key]
   if not set then
     set = {}
-    SETS[key] = set
+    SETS[key], CHANGED[key] = set, true
   end
   set[id] = score
 end

@@ -7,8 +7,15 @@ A job taken is active. The first `want` start at once and carry the time; those 
 --@include lib/breaker
 --@include lib/pause
 local PROMOTED_AT_ONCE, LOOKED_PAST, READ_AT_ONCE = 20, 10, 32
+local NEXT_DUE -- ms or ''; known unless this call has changed it
+local function first_due()
+  local first = read_set('ZRANGE', K.due, 0, 0, 'WITHSCORES')
+  return first[2] and num(tonumber(first[2])) or ''
+end
 local function promote(limit)
-  local due = read_set('ZRANGEBYSCORE', K.due, '-inf', CLOCK, 'LIMIT', 0, limit)
+  NEXT_DUE = first_due()
+  local is_due = NEXT_DUE ~= '' and tonumber(NEXT_DUE) <= CLOCK_MS
+  local due = is_due and read_set('ZRANGEBYSCORE', K.due, '-inf', CLOCK, 'LIMIT', 0, limit) or {}
   for _, id in ipairs(due) do
     local job = live(id)
     if job then to_waiting(id, job) else drop(K.due, id) end
@@ -85,13 +92,22 @@ local function lane_allows(lane)
   end
   return true
 end
+-- Asked where it matters: hardly ever.
+local function holds_suspect(proc, plan)
+  if plan.suspect == nil then
+    local id = redis.call('HGET', K.proc..proc, 'suspect')
+    plan.suspect = id and redis.call('HEXISTS', K.held..proc, id) == 1 or false
+  end
+  return plan.suspect
+end
 -- The lane's head where this process may hold it, else nil and the lane is one further. A process holds
 -- one suspect at a time, since a job that was active in a dying process may be what kills them.
-local function head_of(lane, suspect_held)
+local function head_of(lane, proc, plan)
   local id = lane.heads[lane.at]
   local job, figures = live(id)
   local reason = job and PAUSED and paused_by(job)
-  if job and not reason and not (suspect_held and (job.k or '0') ~= '0') then return id, job, figures end
+  local suspect = job and (job.k or '0') ~= '0' and holds_suspect(proc, plan)
+  if job and not reason and not suspect then return id, job, figures end
   lane.at = lane.at + 1
   if not job then
     drop(K.waiting..lane.queue, id)
@@ -105,10 +121,10 @@ end
 -- A job beyond those that start at once is held only where it is known to be quick (pace: task ->
 -- microseconds), fits what is left of the window, and nothing may come between: no limit, no breaker
 -- that is not closed, no suspect.
-local function may_hold(lane, job, plan)
+local function may_hold(lane, job, proc, plan)
   local cost = plan.pace[job.t]
-  return cost and cost <= plan.left and not lane.limited and not plan.suspect
-    and (job.k or '0') == '0'
+  return cost and cost <= plan.left and not lane.limited
+    and (job.k or '0') == '0' and not holds_suspect(proc, plan)
 end
 local function to_active(id, job, lane, proc, starts)
   local us = move(id, job, 'active')
@@ -166,16 +182,12 @@ local function add_envelopes(plan)
   for n, id in ipairs(plan.ids) do names[n] = K.envelope..id end
   for n, envelope in ipairs(redis.call('MGET', unpack(names))) do plan.rows[2 * n] = envelope or '' end
 end
-local function suspect_of(proc)
-  local id = redis.call('HGET', K.proc..proc, 'suspect')
-  return id and redis.call('HEXISTS', K.held..proc, id) == 1
-end
 -- Take the lane's head, or pass by it; false: the call is over.
 local function take_one(lane, proc, plan)
-  local id, job, figures = head_of(lane, plan.suspect)
+  local id, job, figures = head_of(lane, proc, plan)
   if not id then return true end
   local starts = #plan.ids < plan.want
-  if not starts and not may_hold(lane, job, plan) then return false end
+  if not starts and not may_hold(lane, job, proc, plan) then return false end
   lane.at = lane.at + 1
   if (job.k or '0') ~= '0' then
     plan.suspect = true
@@ -205,7 +217,6 @@ local function take(proc, queues, plan)
   plan.held, plan.ids, plan.tasks, plan.rows, plan.revoked, plan.members = {}, {}, {}, {}, {}, {}
   -- At the end of the call, also of one that fails half way: what it took is found again.
   AT_END[#AT_END + 1] = function() hold(proc, plan.held) end
-  plan.suspect = suspect_of(proc)
   local lane = best(lanes)
   while lane and #plan.ids < plan.most do
     if lane.limited and not lane_allows(lane) then
@@ -237,8 +248,7 @@ local function shut(queues)
   return names
 end
 local function next_due()
-  local first = read_set('ZRANGE', K.due, 0, 0, 'WITHSCORES')
-  return first[2] and num(tonumber(first[2])) or ''
+  return not CHANGED[K.due] and NEXT_DUE or first_due()
 end
 local function fetch(ask)
   if not ask.hop then promote(PROMOTED_AT_ONCE) end
