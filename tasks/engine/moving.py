@@ -15,7 +15,6 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, parse_url
 from redis.crc import key_slot
 from redis.retry import Retry
-from redis.sentinel import Sentinel
 
 from tasks.engine.errors import EngineError
 from tasks.engine.pool import Pool
@@ -119,36 +118,53 @@ def parted(url: str) -> tuple[dict[str, Any], Sequence[Address], str]:
     return given, nodes, service
 
 
-def _master(nodes: Sequence[Address], service: str, asked: Mapping[str, Any]) -> Find:
-    """Return what asks the Sentinels who the master is."""
-    sentinel = Sentinel(nodes, sentinel_kwargs=asked)
-    return lambda: sentinel.discover_master(service)
+def _asking(known: list[Address], ask: Callable[[redis.Redis], Address | None], options: Mapping[str, Any],
+            wanted: str) -> Find:  # fmt: skip
+    """Return what asks those that are known in turn, first the one that answered last.
 
-
-def _owner(nodes: Sequence[Address], slot: int, asked: Mapping[str, Any]) -> Find:
-    """Return what asks a Cluster which node has a slot; nodes that it names are asked later too."""
-    known = list(nodes)
+    The find raises ConnectionError, which says of each why it did not tell.
+    """
 
     def find() -> Address:
         said = []
         for host, port in known.copy():
             try:
-                with redis.Redis(host, port, **asked) as client:
-                    found = _holder(client.execute_command("CLUSTER", "SLOTS"), slot, host)
+                with redis.Redis(host, port, **options) as client:
+                    found = ask(client)
             except (redis.RedisError, OSError) as exc:
-                said.append(str(exc))
+                said.append(f"{host}:{port}: {exc}")
                 continue
             if found is not None:
-                known[:] = dict.fromkeys([found, *known])
-                return found
-        raise redis.ConnectionError(f"no node of the cluster has the jobs' slot {slot}: {said}")
+                known[:] = dict.fromkeys([(host, port), *known])
+                return found[0] or host, found[1]
+            said.append(f"{host}:{port} names none")
+        raise redis.ConnectionError(f"{wanted} is not known: {'; '.join(said)}")
 
     return find
 
 
-def _holder(slots: Any, slot: int, asked: str) -> Address | None:
-    """Return the master of a slot; a node that does not know its own name is the one asked."""
-    for first, last, master, *_ in slots:
-        if first <= slot <= last:
-            return (master[0] or b"").decode() or asked, int(master[1])
-    return None
+def _master(nodes: Sequence[Address], service: str, options: Mapping[str, Any]) -> Find:
+    """Return what asks the Sentinels who the master is."""
+
+    def ask(client: redis.Redis) -> Address | None:
+        masters: Any = client.sentinel_masters()
+        state = masters.get(service, {})
+        down = state.get("is_sdown") or state.get("is_odown")
+        return (state["ip"], int(state["port"])) if state.get("is_master") and not down else None
+
+    return _asking(list(nodes), ask, options, f"a master of {service!r} that is up")
+
+
+def _owner(nodes: Sequence[Address], slot: int, options: Mapping[str, Any]) -> Find:
+    """Return what asks a Cluster which node has a slot; nodes that it names are asked later too."""
+    known = list(nodes)
+
+    def ask(client: redis.Redis) -> Address | None:
+        for first, last, (host, port, *_), *_ in client.execute_command("CLUSTER", "SLOTS"):
+            if first <= slot <= last:  # one that does not know its own name is the one asked
+                found = (host or b"").decode(), int(port)
+                known[:] = dict.fromkeys([*known, found] if found[0] else known)
+                return found
+        return None
+
+    return _asking(known, ask, options, f"the node with the jobs' slot {slot}")

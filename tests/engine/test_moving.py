@@ -98,8 +98,11 @@ def test_the_master_that_sentinel_names_is_followed(
 
 def test_without_a_master_it_cannot_be_reached(sentinel: Sentinel) -> None:
     huey = JobHuey("jobs", url=sentinel.url, queues=[Queue("default")])
-    with pytest.raises(Unreachable, match="No master found for 'jobs'"):
+    with pytest.raises(
+        Unreachable, match="a master of 'jobs' that is up is not known: 127.0.0.1:1: "
+    ) as told:
         huey.reads.ping()
+    assert len(str(told.value)) < 250
 
 
 def test_no_connection_to_the_server_before_is_lent_again(pair: list[OwnServer]) -> None:
