@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tasks.engine import envelope as env
+from tasks.engine import values
 from tasks.engine.commands import Commands
 from tasks.engine.consumer import JobConsumer
 from tasks.engine.errors import UnknownQueue
@@ -44,7 +44,7 @@ class JobHuey(Attempts):
 
     def __init__(self, name: str = "jobs", *,  # noqa: PLR0913 - each is an option of its own
                  url: str = "redis://127.0.0.1:6379/0",
-                 queues: Sequence[Queue] = (Queue("default"),), cipher: env.Cipher | None = None,
+                 queues: Sequence[Queue] = (Queue("default"),), cipher: values.Cipher | None = None,
                  spill: Callable[[str, bytes, dt.datetime | None], bool] | None = None,
                  lease_s: float = 10.0, beat_s: float = 2.0, hop_delayed: bool = False,
                  serve: Sequence[str] | None = None,
@@ -63,7 +63,7 @@ class JobHuey(Attempts):
         self._lease_lock = threading.Lock()
         self._slot = threading.local()
         self._opened_at_once = {}
-        options.setdefault("serializer", env.JsonSerializer())
+        options.setdefault("serializer", values.JsonSerializer())
         super().__init__(name, storage_class=JobStorage, url=url,
                          queues=tuple(self.declared), hop=hop_delayed, **options)  # fmt: skip
         if serve:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 from tasks.engine import envelope as env
+from tasks.engine import values
 from tasks.engine.instance import Breaker, Pause
 from tasks.engine.keys import FIGURES
 from tasks.engine.queues import Queue
@@ -59,7 +60,7 @@ def read_envelope(data: bytes) -> tuple[list[Any], dict[str, Any], Any]:
         message, _ = env.load(data)
     except ValueError:
         return [data[:2000].decode(errors="replace")], {}, None
-    return env.shown(list(message.args)), env.shown(dict(message.kwargs or {})), message
+    return values.shown(list(message.args)), values.shown(dict(message.kwargs or {})), message
 
 
 def queue_of(envelope: bytes) -> str:
@@ -112,7 +113,7 @@ def result_of(data: bytes) -> Any:
     if not data:
         return None
     try:
-        return env.shown(env.loads(data))
+        return values.shown(values.loads(data))
     except ValueError:
         return data[:2000].decode(errors="replace")
 

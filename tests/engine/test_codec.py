@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.engine import codec, envelope
-from tasks.engine.envelope import NotSerializable, dumps
+from tasks.engine.values import NotSerializable, dumps
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tasks.engine import envelope as env
-from tasks.engine import rows
+from tasks.engine import rows, values
 from tasks.engine.errors import EngineError, UnknownJob, UnknownQueue
 from tasks.engine.operations import Outcome
 from tasks.engine.queueing import arguments
@@ -221,4 +220,4 @@ class JobActs:
 
     def sealed(self, value: Any) -> Any:
         """Return a value as a record may keep it: encrypted where there is a cipher."""
-        return env.seal(value, self.huey.cipher) if self.huey.cipher else env.pack(value)
+        return values.seal(value, self.huey.cipher) if self.huey.cipher else values.pack(value)

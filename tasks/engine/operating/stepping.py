@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tasks.engine import envelope as env
-from tasks.engine import rows
+from tasks.engine import rows, values
 from tasks.engine.errors import EngineError
 from tasks.engine.operating.bulk import MOST_FOUND, Operations
 from tasks.engine.operating.freezing import thaw
@@ -151,7 +150,7 @@ class Stepper:
     def _patches(self, ids: Sequence[str], options: dict[str, Any]) -> list[bytes]:
         """Put each job's new arguments into `options`, or why there are none; return the envelopes."""
         huey = self.commands.huey
-        value = env.unseal(options.pop("value"), huey.cipher)
+        value = values.opened(options.pop("value"), huey.cipher)
         edit = arguments.patched(options.pop("name"), value, huey.parameters)
         changes, failed, envelopes = {}, {}, []
         for job_id, data in self.commands.find_envelopes(ids):

@@ -10,7 +10,7 @@ from typing import Any
 from huey.api import Huey, PeriodicTask, Task, TaskWrapper
 from huey.exceptions import HueyException
 
-from tasks.engine import envelope as env
+from tasks.engine import values
 from tasks.engine.errors import EngineError, UnknownQueue
 from tasks.engine.ids import new_id
 from tasks.engine.queues import Queue
@@ -66,7 +66,7 @@ class Registering(Huey):
 
     declared: dict[str, Queue]
     default_queue: str
-    cipher: env.Cipher | None
+    cipher: values.Cipher | None
 
     def get_task_wrapper_class(self) -> type[TaskWrapper]:
         """Return the wrapper that knows queues and secrets."""

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import envelope as env
-from tasks.engine import rows
+from tasks.engine import rows, values
 from tasks.engine.errors import UnknownJob
 from tasks.engine.instance import Pause
 from tasks.engine.queues import retention_of
@@ -97,7 +97,7 @@ class Explaining:
         if not data:
             raise UnknownJob(f"there is no job {job_id}")
         message, _ = env.load(data, self.huey.cipher)
-        return env.shown(list(message.args)), env.shown(dict(message.kwargs or {}))
+        return values.shown(list(message.args)), values.shown(dict(message.kwargs or {}))
 
     def _why(self, job: Job, options: Mapping[str, str], pauses: Mapping[str, str],
              alive: Sequence[Taker]) -> str | None:  # fmt: skip

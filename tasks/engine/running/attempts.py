@@ -17,6 +17,7 @@ from huey.api import Task
 from huey.exceptions import CancelExecution, RetryTask
 
 from tasks.engine import envelope as env
+from tasks.engine import values
 from tasks.engine.current import RUNNING, CurrentJob
 from tasks.engine.errors import CancelRequested, Defer, Permanent, RetryAfter, Skip
 from tasks.engine.huey_storage import due_ms
@@ -92,8 +93,8 @@ class Attempts(Slots):
         names = getattr(type(task), "secret", ())
         if not names:
             return ()
-        values = (str(value) for n, value in self._named(task).items() if n in names)
-        return tuple(value for value in values if len(value) > 3)
+        texts = (str(value) for n, value in self._named(task).items() if n in names)
+        return tuple(text for text in texts if len(text) > 3)
 
     def _settle(self, outcome: Outcome) -> None:
         """Decide where the job goes when neither a retry nor a final signal said so."""
@@ -152,7 +153,7 @@ class Attempts(Slots):
         """
         if isinstance(exc, Skip):
             outcome.skipped, outcome.why, outcome.error = True, exc.reason or "skipped", None
-            outcome.result = env.dumps("skipped")
+            outcome.result = values.dumps("skipped")
             return True
         if isinstance(exc, RetryAfter):
             self._put_off(outcome, task, exc)
@@ -240,7 +241,7 @@ class Attempts(Slots):
         outcome = RUNNING_OUTCOME.get()
         if outcome is None or outcome.in_body:
             return super().put_result(key, data)
-        value = env.result_bytes(data)
+        value = values.result_bytes(data)
         if outcome.secrets:
             value = hide(value.decode(), outcome.secrets).encode()
         if key == outcome.job.id:
@@ -278,7 +279,7 @@ class Attempts(Slots):
             return
         outcome.callback = callback = cc.callback
         spec = {"cid": cc.cid, "idx": cc.idx, "size": cc.size, "spec": self.spec_of(callback)}
-        outcome.chord = (spec, env.result_bytes(value), self.serialize_task(callback))
+        outcome.chord = (spec, values.result_bytes(value), self.serialize_task(callback))
 
     def build_error_result(self, task: Task, exception: BaseException) -> dict[str, Any]:
         """Describe an error for `Result.get`, secrets replaced, broken texts survived."""

@@ -11,6 +11,7 @@ from huey import signals as S  # noqa: N812 - as in Huey
 from huey.api import Task
 
 from tasks.engine import envelope as env
+from tasks.engine import values
 from tasks.engine.queueing.batches import Batching
 from tasks.engine.running.dispatch import Dispatch
 from tasks.engine.running.leases import Lease
@@ -100,7 +101,7 @@ class Slots(Batching):
             task.retry_delay = env.first_delay(job.envelope) * task.retry_backoff**job.used
         task.eta = None if not self.hop_delayed or job.used else task.eta
         if job.members:
-            results = [env.loads(job.members[n]) for n in sorted(job.members)]
+            results = [values.loads(job.members[n]) for n in sorted(job.members)]
             task.extend_data((results,))
         task.handed = job
         return task
