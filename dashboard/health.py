@@ -48,6 +48,11 @@ class Check:
         """Tell whether somebody paused a queue, a task or a tag."""
         return self.name.startswith("pause:")
 
+    @property
+    def is_alert(self) -> bool:
+        """Tell whether an alert rule fires; a page of its own lists those."""
+        return self.name.startswith("alert:")
+
 
 @dataclass(frozen=True, slots=True)
 class Trend:

@@ -67,6 +67,7 @@ def test_the_host_answers_as_before_and_the_prefix_only_to_its_people(host: Flas
     answer = nobody.get(f"{PREFIX}/")
     assert answer.status_code == 401
     assert "sign in there first" in answer.text
+    assert "To the overview" not in answer.text  # which would lead here again
     assert nobody.get(f"{PREFIX}er").status_code == 404
 
 

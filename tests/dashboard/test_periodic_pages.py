@@ -43,6 +43,15 @@ def test_missed_ticks_are_red_and_said_first(admin: Browser, huey: JobHuey, away
     assert re.search(rf'data-bad title="missed">{len(late)}<', admin.get("/queues").text)
 
 
+def test_missed_ticks_are_told_on_the_overview_whatever_else_is_wrong(
+    admin: Browser, app: Flask, huey: JobHuey, away: None
+) -> None:
+    for queue in huey.declared:
+        huey.commands.pause(queue)
+    app.extensions["watch"]._made = 0.0
+    assert "missed its tick at" in admin.get("/").text.partition('<div class="kpis">')[0]
+
+
 def test_a_page_of_its_own_shows_ticks_the_next_ten_and_the_policy(
     admin: Browser, huey: JobHuey
 ) -> None:
