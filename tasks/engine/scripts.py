@@ -238,6 +238,7 @@ class Line:
                 self._connection = self._pool.get_connection()
             self._pool.resume(self._connection)
             command = ("EVALSHA", sha(name), 1, scripts.prefix, *args)
+            self._awaited += 1  # first: an interrupt comes between any two lines
             self._pool.send(self._connection, [command])
         except FAULTS:
             scripts.note_away()
@@ -246,7 +247,6 @@ class Line:
         except BaseException:
             self._drop()
             raise
-        self._awaited += 1
         return True
 
     def hear(self) -> Any:
@@ -256,10 +256,9 @@ class Line:
         """
         if not self._awaited:
             raise errors.Unreachable("Redis cannot be reached: the connection was lost")
-        self._awaited -= 1
         self._pool.resume(self._connection)
         try:
-            return self._connection.read_response()
+            return self._read()
         except redis.exceptions.NoScriptError as exc:
             raise UnknownScript(str(exc)) from exc
         except redis.ResponseError as exc:
@@ -271,6 +270,12 @@ class Line:
         except BaseException:
             self._drop()
             raise
+
+    def _read(self) -> Any:
+        try:
+            return self._connection.read_response()
+        finally:  # not before: what is interrupted until here is still to come
+            self._awaited -= 1
 
     def close(self) -> None:
         """Give the connection back; closed where a reply to it is still to come."""

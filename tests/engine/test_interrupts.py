@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
@@ -47,12 +48,15 @@ def interrupt(huey: JobHuey) -> Iterator[Callable[[Callable[[], Any]], None]]:
     signal.signal(signal.SIGUSR1, before)
 
 
+def add(huey: JobHuey, many: int) -> None:
+    spec = {"q": "email", "t": "other", "p": 0, "m": 1}
+    huey.storage.add([({"id": new_id(), **spec}, b"{}") for _ in range(many)])
+
+
 CALLS: dict[str, Callable[[JobHuey], Any]] = {
     "a script": lambda huey: huey.storage.scripts.run("sizes", '{"keys":[],"oldest":"","newest":""}'),
     "a command that blocks": lambda huey: huey.storage.wait(0.05),
-    "many jobs": lambda huey: huey.storage.add(
-        [({"id": new_id(), "q": "email", "t": "other", "p": 0, "m": 1}, b"{}") for _ in range(3)]
-    ),
+    "many jobs": lambda huey: add(huey, 3),
     "several at once": lambda huey: huey.storage.pipeline([("ECHO", "one"), ("ECHO", "two")]),
 }  # fmt: skip
 
@@ -97,6 +101,70 @@ def test_a_connection_that_an_interrupt_lost_takes_no_place(huey: JobHuey, spare
         pool.get_connection()  # and before anybody has it comes the interrupt
     assert huey.storage.call("ECHO", "mine") == b"mine"
     assert len(pool._in_use_connections) == 1
+
+
+@pytest.fixture
+def owed(huey: JobHuey) -> Callable[[], list[int]]:
+    """Return a function that tells how many replies are still to come on each connection kept ready."""
+    pool = huey.storage.client.connection_pool
+
+    class Counted(pool.connection_class):
+        owed = 0
+
+        def send_packed_command(self, command: Any, **kwargs: Any) -> None:
+            self.owed += len(command)
+            super().send_packed_command(command, **kwargs)
+
+        def read_response(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().read_response(*args, **kwargs)
+            finally:
+                self.owed -= 1
+
+        def disconnect(self, *args: Any) -> None:
+            self.owed = 0
+            super().disconnect(*args)
+
+    pool.disconnect()
+    pool.reset()
+    pool.connection_class = Counted
+    return lambda: [connection.owed for connection in pool._spare]
+
+
+def _interrupted_at(line: int, call: Callable[[], Any]) -> bool:
+    """Interrupt a call before that line of those that Line's methods run. Returns: whether it has so many."""
+    passed = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal passed
+        if not frame.f_code.co_qualname.startswith("Line."):
+            return None
+        passed += event == "line"
+        if event == "line" and passed == line:
+            raise Interrupted
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Interrupted:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_chunks_that_are_interrupted_anywhere_leave_no_reply_behind(
+    huey: JobHuey, owed: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.engine.adding.CHUNK", 2)
+    line, left = 1, list[int]()
+    while _interrupted_at(line, lambda: add(huey, 7)):
+        left += owed()
+        line += 1
+    assert line > 30
+    assert set(left) == {0}
 
 
 def test_a_refusal_is_a_reply_and_costs_no_connection(huey: JobHuey) -> None:
