@@ -20,7 +20,6 @@ from tasks.engine.sources import FUNCTIONS, LIBRARIES, library, sha, source
 NO_FUNCTION = "Function not found"
 REST_OF_FUNCTIONS_S = 60.0  # until they are tried again where Redis took none
 LIBRARIES_MOST = 24  # of eight versions side by side; one that is missing is given anew
-AWAITED_S = 1.0  # a reply that takes longer holds up nothing else
 FAULTS = (redis.ResponseError, redis.ConnectionError, redis.TimeoutError, OSError)
 REFUSED = (
     redis.exceptions.ReadOnlyError,
@@ -161,13 +160,6 @@ class Scripts:
     def line(self) -> Line:
         """Return what sends scripts one behind another, on a connection of its own."""
         return Line(self)
-
-    def await_reply(self, begun: Begun) -> None:
-        """Wait a while until the reply to what was begun can be read; `end` tells what became of it."""
-        if not begun.connection.is_connected:  # it would connect anew, and wait in vain
-            return
-        with contextlib.suppress(*FAULTS):
-            begun.connection.can_read(AWAITED_S)
 
     def skip(self, begun: Begun, timeout_s: float) -> None:
         """Wait for the reply to what was sent before a script. Raises Unreachable; `end` is not due then."""

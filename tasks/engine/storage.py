@@ -219,10 +219,6 @@ class JobStorage(HueyStorage):
         """
         return self.scripts.begin(words.script, 0, words.text, *blobs)
 
-    def await_answer(self, begun: Begun) -> None:
-        """Wait until the answer has come, or will not come; `answer` reads it, or tells why."""
-        self.scripts.await_reply(begun)
-
     def answer(self, begun: Begun) -> Answer:
         """Return what became of what was asked, once."""
         reply = self.scripts.end(begun)

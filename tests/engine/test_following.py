@@ -111,7 +111,7 @@ def test_an_interrupt_between_two_calls_forgets_neither(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(slot.storage.scripts, "await_reply", interrupted)
+    monkeypatch.setattr(slot.storage.scripts, "begin", interrupted)
     with pytest.raises(KeyboardInterrupt):
         slot.dequeue()
     monkeypatch.undo()

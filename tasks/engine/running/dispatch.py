@@ -256,14 +256,14 @@ class Dispatch:
         """Send all that is finished and take what `plan` says; the lock is let go meanwhile."""
         return self._collect(self._post(plan))
 
-    def _post(self, plan: Any, after: Call | None = None) -> Call:
+    def _post(self, plan: Any) -> Call:
         """Send all that is finished and the wish of `plan`; `_collect` hears what becomes of it."""
         finished, self._finished = self._finished, []
         lent = sorted({job.queue for job in self._ready})
         call = None
         try:
             with self._let_others():
-                call = self.talk.ask(finished, plan, lent, after)
+                call = self.talk.ask(finished, plan, lent)
         finally:
             self._call = call
             if call is None:
@@ -295,11 +295,11 @@ class Dispatch:
             self._talking -= 1
 
     def _gather(self, call: Call) -> None:
-        """Hear an answer that nobody waits for; the next call goes out before it is read."""
+        """Hear an answer that nobody waits for; the next call goes out before it is waited for."""
         self._call = None
         if (plan := self._following(call)) is not None:
             try:
-                self._post(plan, after=call)
+                self._post(plan)
             except Unreachable:  # whoever needs jobs is told
                 pass
             except BaseException:  # an interrupt: the answer is still to be heard
@@ -308,9 +308,9 @@ class Dispatch:
         self._take_in(self._collect(call).jobs)
 
     def _following(self, call: Call) -> Any:
-        """Return what the call asks for that is sent when `call` is answered; None where none is.
+        """Return what the call asks for that is sent before `call` is heard; None where none is.
 
-        Beside quick jobs Redis then has work while the answer is read and its jobs run.
+        Beside quick jobs Redis then always has the next call when it has done with one.
         """
         if len(self._finished) < FOLLOW_LEAST or self._talking or not self._may_ask(call.plan):
             return None

@@ -43,14 +43,10 @@ class Talk:
         self._listening: Begun | None = None
         self._hushed = False
 
-    def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
-            after: Call | None = None) -> Call:  # fmt: skip
-        """Send what is finished and the wish for jobs, once the answer to `after` has come.
-
-        Raises: Unreachable.
-        """
+    def ask(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
+        """Send what is finished and the wish for jobs. Raises: Unreachable."""
         try:
-            return self._sent(finished, plan, lent, after)
+            return self._sent(finished, plan, lent)
         except Unreachable:
             raise
         except Exception:  # one of them cannot be written
@@ -96,15 +92,12 @@ class Talk:
             self._send_apart(call.finished)
             return self._heard(self._sent((), call.plan, call.lent))
 
-    def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str],
-              after: Call | None = None) -> Call:  # fmt: skip
+    def _sent(self, finished: Sequence[Outcome], plan: Any, lent: Sequence[str]) -> Call:
         said = report(finished, self.storage.proc())
         finished = said.outcomes
         words = self.storage.words(said.done, plan, lent, said.plain)
         for outcome in finished:
             outcome.sent = True
-        if after is not None:
-            self.storage.await_answer(after.begun)
         self.lease.closing([outcome.job.token for outcome in finished])
         since = time.monotonic()
         self.lease.fetching(since)
