@@ -102,6 +102,27 @@ def test_both_ways_leave_the_same_keys(
     assert keyspace.faults(left[0]) == []
 
 
+@pytest.mark.parametrize("by_worker", [True, False])
+def test_a_wait_is_counted_once_also_of_a_held_job_whose_start_a_beat_told(
+    huey: JobHuey, at: Callable[..., None], monkeypatch: pytest.MonkeyPatch, by_worker: bool
+) -> None:
+    monkeypatch.setattr(completing, "MOST", 100 * by_worker)
+    at(huey, NOW_MS)
+    add(huey, 2)
+    for want, held in ((0, 2), (1, 1)):  # at first both are held, and one goes back
+        at(huey, NOW_MS + 1000 * (1 + want))
+        job, *others = take(huey, want, held)
+        huey.lease.swap(finished=(), taken=[job])
+        huey.lease.begin(job)
+        huey.lease.beat()
+        at(huey, NOW_MS + 2000)
+        commit(huey, [completed(job), *(Outcome(other, to="release") for other in others)])
+    (fields,) = keyspace.read(huey).all("minute").values()
+    assert {name: n for name, n in fields.items() if "|w" in name} == {
+        f"default|shop.send|w{bucket(ms)}": "1" for ms in (0, 1000)
+    }
+
+
 def test_a_tag_that_came_while_a_job_ran_is_kept(huey: JobHuey) -> None:
     ids = add(huey, 2)
     jobs = take(huey, 2)

@@ -58,8 +58,8 @@ local function timed(job, done)
   if not begun then
     begun = math.min(CLOCK_MS, math.max(tonumber(job.h or '0'), done.b or CLOCK_MS))
     job.b = begun == CLOCK_MS and CLOCK or num(begun)
-    count_wait(job, begun)
   end
+  if job.h then count_wait(job, begun) end -- else it was counted when it was taken
   local took = math.min(CLOCK_MS - begun, done.ms or CLOCK_MS)
   job.w, job.f = num(waited(job, begun)), took == 0 and job.b or num(begun + took)
   job.ran = bucket(took)

@@ -134,6 +134,7 @@ local function to_active(id, job, lane, proc, starts)
     CLOCK)
   if starts then
     count_wait(job, CLOCK_MS)
+    if job.h then redis.call('HDEL', K.job..id, 'h') end
   elseif job.b then
     redis.call('HDEL', K.job..id, 'b')
   end
