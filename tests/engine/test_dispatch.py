@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -194,6 +196,24 @@ def test_the_last_slot_to_leave_gives_back_what_is_held(slot: JobHuey, held_long
     slot.execute(slot.dequeue())
     slot.leave_loop()
     assert states(slot, ids) == [State.COMPLETED, State.WAITING, State.WAITING]
+
+
+def test_a_child_that_a_task_forks_takes_nothing_of_what_its_parent_holds(
+    slot: JobHuey, held_long: None
+) -> None:
+    add(slot, 3)
+    slot.execute(slot.dequeue())
+    took, give = os.pipe()
+    if not (child := os.fork()):
+        signal.alarm(60)
+        try:
+            os.write(give, f"{slot.dequeue()}, lease kept: {slot.lease.kept}".encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    os.close(give)
+    with open(took) as said:
+        assert said.read() == "None, lease kept: True"
 
 
 def test_jobs_held_by_a_process_that_died_are_suspects_and_burn_no_attempt(

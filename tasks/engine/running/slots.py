@@ -71,8 +71,12 @@ class Slots(Batching):
         return self._opened(job) if job else None
 
     def _joined(self) -> Dispatch | None:
-        """Return what a consumer's slot shares; other threads run and commit one job at a time."""
-        return getattr(self._slot, "dispatch", None)
+        """Return what a consumer's slot shares; other threads run and commit one job at a time.
+
+        So does a child that a task forks and that goes on: what is held is its parent's.
+        """
+        found: Dispatch | None = getattr(self._slot, "dispatch", None)
+        return found if found is not None and found.lease.pid == os.getpid() else None
 
     def join_loop(self) -> None:
         """Make this thread a slot of the process."""
