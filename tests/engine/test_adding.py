@@ -55,6 +55,13 @@ def test_a_task_of_an_unknown_queue_is_refused_at_once(huey: JobHuey) -> None:
         huey.task(queue="emial")(print)
 
 
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\x7f"])
+def test_a_name_that_would_part_a_jobs_line_is_refused(huey: JobHuey, name: str) -> None:
+    with pytest.raises(EngineError, match="without tab, newline"):
+        huey.task(name=name)(lambda: None)
+    assert not huey._registry._registry
+
+
 @pytest.mark.parametrize(
     ("how", "says"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,6 +17,8 @@ from tasks.engine.ids import new_id
 from tasks.engine.queues import Queue
 from tasks.engine.ticking.periodic import MISSED
 from tasks.engine.ticking.schedules import schedule
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class JobTask(Task):
@@ -61,6 +64,13 @@ def _defaults(signature: inspect.Signature) -> dict[str, Any] | None:
     return {p.name: p.default for p in found if p.default is not p.empty}
 
 
+def _check_name(name: str) -> None:
+    if CONTROL.search(name):  # a job is told of in lines whose values tabs part
+        raise EngineError(
+            f"a task is named {name!r}: choose a name without tab, newline or other control characters"
+        )
+
+
 class Registering(Huey):
     """The registering part of JobHuey."""
 
@@ -93,6 +103,7 @@ class Registering(Huey):
 
     def check_settings(self, func: Callable[..., Any], settings: dict[str, Any]) -> None:
         """Refuse a task that could never run right. Raises UnknownQueue or EngineError."""
+        _check_name(settings.get("name") or func.__name__)
         if settings["queue"] not in self.declared:
             raise UnknownQueue(
                 f"task {func.__name__} names queue {settings['queue']!r}; there are"
