@@ -164,7 +164,7 @@ def test_9_which_worker_is_stuck_and_out_with_it(operator: Operator, huey: JobHu
     task = huey.dequeue()
     assert task is not None
     huey.lease.beat()
-    operator.click(operator.page.get_by_role("link", name="Workers"))
+    operator.click(operator.page.locator(".rail a[data-key=w]"))
     expect(operator.page.get_by_role("cell", name="clean_up")).to_be_visible()
     operator.click(operator.page.get_by_role("button", name="Stop after current"))
     operator.sees("stopping")

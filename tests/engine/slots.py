@@ -10,6 +10,7 @@ from waiting import wait_until
 
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
+from tasks.engine.sources import FUNCTIONS, library
 
 
 def register(huey: JobHuey) -> list[int]:
@@ -22,6 +23,12 @@ def register(huey: JobHuey) -> list[int]:
     huey.quick = huey.task(name="quick")(note)
     huey.mail = huey.task(name="mail", queue="email")(note)
     return ran
+
+
+def know_functions(huey: JobHuey) -> None:
+    """Let Redis have what a worker calls, so that no call is made again for that."""
+    for name in FUNCTIONS:
+        huey.storage.client.function_load(library(name)[1], replace=True)
 
 
 def add(huey: JobHuey, how_many: int, name: str = "quick") -> list[str]:

@@ -6,13 +6,12 @@ import threading
 
 import pytest
 from driving import state_of
-from slots import add, listen, states, work
+from slots import add, know_functions, listen, states, work
 from waiting import wait_until
 
 from tasks.engine import JobHuey, State
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.pace import MOST_HELD
-from tasks.engine.sources import source
 
 
 def keep_pace(slot: JobHuey) -> None:
@@ -83,7 +82,7 @@ def test_what_was_asked_ahead_is_not_forgotten_by_who_ends(
 def test_an_answer_that_is_lost_loses_no_outcome_and_no_job(
     no_runner: None, held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    slot.storage.client.script_load(source("finish_and_fetch"))
+    know_functions(slot)
     ids = add(slot, 100)
     ask_ahead(slot, ids)
     ours = slot.lease.held().keys()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from slots import add, work
+from slots import add, know_functions, work
 from waiting import wait_until
 
 from tasks.engine import JobHuey
 from tasks.engine.errors import Unreachable
 from tasks.engine.running.talking import Call
-from tasks.engine.sources import source
 
 HELD = 64
 
@@ -20,7 +19,7 @@ HELD = 64
 def alone(no_runner: None, held_long: None, slot: JobHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let one slot do all of it, its tasks as quick as they are known to be."""
     monkeypatch.setattr(slot.dispatch.pace, "note", lambda *_: None)
-    slot.storage.client.script_load(source("finish_and_fetch"))
+    know_functions(slot)
 
 
 def count(slot: JobHuey, state: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import redis
 from driving import now, run_all, state_of
-from slots import add, register
+from slots import add, know_functions, register
 
 from tasks.engine import Defer, JobHuey, Permanent, RetryAfter, State, Unreachable
 
@@ -27,6 +27,7 @@ def _fail(error: Exception) -> None:
 
 def _no_reply(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the next call reach Redis and its reply be lost."""
+    know_functions(huey)
     hear, lost = huey.storage.scripts._heard, list[bool]()
 
     def once(connection: Any) -> Any:
