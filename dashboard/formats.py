@@ -77,14 +77,13 @@ def iso(at: datetime | None) -> str:
 
 
 def ago(at: datetime | None) -> str:
-    """Return how long ago, or in how long: 4 min ago, in 3 min."""
+    """Return how long ago, or in how long: 4 min ago, in 3 min, in 1 h 34 min."""
     if at is None:
         return "–"
     seconds = (utcnow() - at).total_seconds()
-    words = _rough(abs(seconds))
     if abs(seconds) < 1:
         return "now"
-    return f"{words} ago" if seconds > 0 else f"in {words}"
+    return f"{_rough(seconds)} ago" if seconds > 0 else f"in {_left(-seconds)}"
 
 
 def running(since: datetime) -> str:
@@ -97,6 +96,14 @@ def _rough(seconds: float) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit}"
     return f"{int(seconds)} s"
+
+
+def _left(seconds: float) -> str:
+    """Name the next smaller unit of what lies ahead too: whoever waits reads 1 h as soon."""
+    for size, step, unit in ((86400, 3600, "h"), (3600, 60, "min")):
+        if seconds >= size and (rest := int(seconds % size // step)):
+            return f"{_rough(seconds)} {rest} {unit}"
+    return _rough(seconds)
 
 
 def soon(at: datetime | None) -> str:

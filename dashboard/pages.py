@@ -156,7 +156,7 @@ def banners() -> Sequence[Banner]:
         if queue.pause and not request.path.endswith(f"/queues/{queue.name}")
     ]  # fmt: skip
     parts = [
-        _paused(f"{part.kind.capitalize()} {part.name}", part.pause, f"{part.parked} held",
+        _paused(f"{part.kind.capitalize()} {part.name.removeprefix('tasks.')}", part.pause, f"{part.parked} held",
                 f"resume_{part.kind}", f"/pauses/{part.kind}/{part.name}/resume")
         for part in view.snapshot.paused_parts
     ]  # fmt: skip
@@ -174,7 +174,7 @@ def _away(view: View) -> Banner:
 
 def _paused(name: str, pause: Pause, held: str, act: str, address: str) -> Banner:
     by = f" by {pause.by}" if pause.by else ""
-    until = f" until {pause.until:%H:%M} UTC" if pause.until else ""
+    until = f" until {formats.soon(pause.until)} UTC" if pause.until else ""
     return Banner(
         kind="warn", icon="paused", title=f"{name} is paused{by}{until}",
         text=f"{pause.reason}{'. ' if pause.reason else ''}{held}.",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dashboard import formats
 from dashboard.asking import Ask, Refused, Result
 from tasks.engine.instance import QueueStats
 
@@ -15,7 +16,7 @@ def _pause(ask: Ask) -> Result:
     queue = ask.huey.commands.pause(
         ask.target, by=ask.actor.name, reason=str(ask.params.get("reason", "")), until=until
     )
-    then = f" until {until:%H:%M} UTC" if until else ""
+    then = f" until {formats.soon(until)} UTC" if until else ""
     return Result(message=f"{ask.target} is paused{then}", value=queue)
 
 
@@ -24,7 +25,7 @@ def _pause_part(kind: str) -> Callable[[Ask], Result]:
         until: datetime | None = ask.params.get("until")
         pause = getattr(ask.huey.commands, f"pause_{kind}")
         part = pause(ask.target, by=ask.actor.name, reason=str(ask.params.get("reason", "")), until=until)  # fmt: skip
-        then = f" until {until:%H:%M} UTC" if until else ""
+        then = f" until {formats.soon(until)} UTC" if until else ""
         return Result(message=f"{kind.capitalize()} {ask.target} is paused{then}", value=part)
 
     return do
@@ -49,7 +50,9 @@ def _disable_periodic(ask: Ask) -> Result:
     until: datetime | None = ask.params.get("until")
     reason = str(ask.params.get("reason", ""))
     ask.huey.commands.disable_periodic(ask.target, by=ask.actor.name, reason=reason, until=until)
-    return Result(message=f"{ask.target} is off" + (f" until {until:%H:%M} UTC" if until else ""))
+    return Result(
+        message=f"{ask.target} is off" + (f" until {formats.soon(until)} UTC" if until else "")
+    )
 
 
 def _enable_periodic(ask: Ask) -> Result:

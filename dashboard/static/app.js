@@ -154,10 +154,14 @@
   function age(seconds, running) {
     const far = Math.abs(seconds);
     if (far < 1) return running ? "0 s" : "now";
-    const [size, unit] = UNITS.find(([least]) => far >= least);
+    const at = UNITS.findIndex(([least]) => far >= least);
+    const [size, unit] = UNITS[at];
     const words = `${Math.floor(far / size)} ${unit}`;
     if (running) return words;
-    return seconds > 0 ? `${words} ago` : `in ${words}`;
+    if (seconds > 0) return `${words} ago`;
+    const [step, smaller] = size > 60 ? UNITS[at + 1] : [size, unit]; // ahead: 1 h 34 min is not 1 h
+    const rest = Math.floor((far % size) / step);
+    return rest ? `in ${words} ${rest} ${smaller}` : `in ${words}`;
   }
 
   function countOn() {

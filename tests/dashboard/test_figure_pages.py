@@ -146,6 +146,7 @@ def test_limits_change_live_outlive_a_worker_and_go_back(
     page = admin.get("/queues/sync").text
     assert "Back to configured" in page
     assert "set live by admin@example.org" in page
+    assert "changed the limits of it" in page
     admin.post("/queues/sync/limits", {"reset": "1"})
     assert limits_of(huey, "sync") == before
     assert huey.reads.queue("sync").live == ()
@@ -177,7 +178,7 @@ def test_a_pause_may_end_at_a_time_of_day_and_counts_down(
     app.extensions["watch"].forget()
     page = admin.get("/queues/sync").text
     assert re.search(r"it ends by itself <time [^>]*data-age[^>]*>in ", page)
-    assert "moodle moves" in page
+    assert re.search(r"</b> paused: <span[^>]*>moodle moves<", page)
 
 
 def test_a_queue_is_emptied_by_its_name_and_only_of_what_waits(

@@ -35,7 +35,8 @@ def test_durations_say_what_a_person_would(seconds: float | None, shown: str) ->
 @pytest.mark.parametrize(
     ("ago_s", "shown"),
     [(0.2, "now"), (3, "3 s ago"), (240, "4 min ago"), (7300, "2 h ago"), (-185, "in 3 min"),
-     (59.8, "59 s ago"), (3599, "59 min ago")],
+     (59.8, "59 s ago"), (3599, "59 min ago"), (-3600, "in 1 h"), (-3659, "in 1 h"), (-5640, "in 1 h 34 min"),
+     (-86399, "in 23 h 59 min"), (-90000, "in 1 d 1 h")],
 )  # fmt: skip
 def test_ages_look_back_and_ahead(
     ago_s: float, shown: str, monkeypatch: pytest.MonkeyPatch

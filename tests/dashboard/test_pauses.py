@@ -25,7 +25,7 @@ def test_a_paused_task_is_said_on_every_page_until_it_is_resumed_there(
     assert (part.pause.by, part.pause.until is not None) == ("admin@example.org", True)
     for page in PAGES:
         shown = admin.get(page.address).text
-        assert "clean_up is paused by admin@example.org" in shown, page.address
+        assert "Task maintenance.clean_up is paused by admin@example.org" in shown, page.address
     answer = admin.post(f"/pauses/task/{TASK}/resume", {"next": "/audit"})
     assert (answer.status_code, answer.location) == (303, "/audit")
     assert "is paused" not in admin.get("/queues").text

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 from waiting import wait_until
 
+from tasks.database import utcnow
 from tasks.engine import JobHuey
 
 pytestmark = pytest.mark.browser
@@ -43,6 +46,18 @@ def test_the_overview_shows_a_new_job_by_itself(
     cancelled(1)
     hasten()
     expect(counter).to_have_text("1")
+
+
+def test_a_pause_is_counted_down_to_the_minute(
+    page: Page, huey: JobHuey, hasten: Callable[[], None]
+) -> None:
+    until = utcnow() + timedelta(hours=1, minutes=40)
+    huey.commands.pause("sync", by="ada@example.org", reason="moodle moves", until=until)
+    page.goto("/audit")
+    left = page.locator(".banner time[data-age]")
+    expect(left).to_have_text(re.compile(r"^in 1 h 3\d min$"))
+    hasten()  # the script writes it anew
+    assert re.fullmatch(r"in 1 h 3\d min", left.inner_text())
 
 
 def test_a_ticked_box_is_counted_and_holds_everything_still(
