@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from driving import state_of
-from slots import add, listen, register, states, work
+from slots import add, know_functions, listen, register, states, work
 from waiting import wait_until
 
 from tasks.engine import JobHuey, RetryAfter, State
@@ -262,6 +262,41 @@ def test_a_job_whose_fetch_is_under_way_for_long_is_not_given_back_by_a_beat(
     slot.execute(task)
     slot.dispatch.flush()
     assert slot.reads.job(job_id).state is State.COMPLETED
+
+
+def test_a_process_that_stands_still_within_its_beat_loses_no_job_whose_fetch_is_under_way(
+    slot: JobHuey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the beat says is old when Redis hears it: the job may run by then."""
+    know_functions(slot)
+    (job_id,) = add(slot, 1)
+    hear, run, lease = slot.storage.answer, slot.storage.scripts.run, slot.lease
+    lease.start()
+    lease._stop.set()  # it beats here alone
+    lease._thread.join()
+
+    def late(name: str, now_ms: int, *args: object) -> object:
+        if name == "beat":
+            seconds, micros = slot.storage.call("TIME")
+            now_ms = int(seconds) * 1000 + int(micros) // 1000 + 10_000
+        return run(name, now_ms, *args)
+
+    def answer(begun: object) -> object:
+        wait_until(lambda: state_of(slot, job_id) is State.ACTIVE)
+        with monkeypatch.context() as patched:
+            patched.setattr(slot.storage.scripts, "run", late)
+            lease.beat()
+        lease.beat()
+        return hear(begun)
+
+    monkeypatch.setattr(slot.storage, "answer", answer)
+    task = slot.dequeue()
+    monkeypatch.undo()
+    assert task.id == job_id
+    assert state_of(slot, job_id) is State.ACTIVE
+    slot.execute(task)
+    slot.dispatch.flush()
+    assert state_of(slot, job_id) is State.COMPLETED
 
 
 def test_an_outcome_that_redis_refuses_fails_alone(slot: JobHuey) -> None:

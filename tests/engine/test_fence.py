@@ -93,7 +93,15 @@ def test_the_dead_are_found_after_the_servers_clock_stepped_back_an_hour(
     other = make_huey(huey.name)
     job_id = work().id
     hour = int(time.time() * 1000) + 3_600_000
-    ask = {"proc": huey.lease.proc, "ttl_ms": 1000, "running": {}, "unsure_ms": 10**9, "info": {}}
+    ask = {
+        "proc": huey.lease.proc,
+        "ttl_ms": 1000,
+        "running": {},
+        "unsure_ms": 10**9,
+        "expected_ms": 0,
+        "late_ms": 0,
+        "info": {},
+    }
     assert huey.storage.finish_and_fetch([], [], plan(1)).jobs
     huey.storage.scripts.run("beat", hour, json.dumps(ask))  # its last one, before the step
     _later(other, 3_600_000)
@@ -108,7 +116,7 @@ def test_nobody_is_taken_for_dead_when_the_servers_clock_steps_forward_an_hour(
     other, hour_ms = make_huey(huey.name), 3_600_000
     job_id = work().id
     token = huey.dequeue().handed.token
-    ask = {"proc": huey.lease.proc, "ttl_ms": 10_000, "running": {job_id: token}, "begun": {}, "unsure_ms": 10**9, "info": {}}  # fmt: skip
+    ask = {"proc": huey.lease.proc, "ttl_ms": 10_000, "running": {job_id: token}, "begun": {}, "unsure_ms": 10**9, "expected_ms": 0, "late_ms": 0, "info": {}}  # fmt: skip
     _later(other, 0)
     for ms in range(hour_ms, hour_ms + 60_000, EACH_MS):
         _later(other, ms)

@@ -3,8 +3,9 @@ beat: renew a process's lease, reconcile what Redis believes with what it runs, 
 
 Called by  leases.beat
 ARGV 1     now_ms   Unix time in milliseconds; 0 = Redis's clock
-ARGV 2     JSON     {proc, ttl_ms, unsure_ms, info {host, pid, ...}, running {id: token},
-                    begun {id: ms} of those that were held and have started since}
+ARGV 2     JSON     {proc, ttl_ms, unsure_ms, expected_ms (this clock when it was written, as far as is known),
+                    late_ms, info {host, pid, ...}, running {id: token}, begun {id: ms} of those that
+                    were held and have started since}
 Returns    {now_ms, wish, {ids asked to cancel}, {ids lost: run here but not ours},
            schema of the jobs in Redis or ""}
 Touches    the process's record; jobs handed out whose reply never reached it -> waiting
@@ -30,6 +31,8 @@ local function begin(id, job)
   if not begun or job.b then return end
   redis.call('HSET', K.job..id, 'b', num(begun))
 end
+-- A process that stood still since it wrote this may run by now what it did not know of then.
+local fresh = math.abs(CLOCK_MS - ask.expected_ms) <= ask.late_ms
 for i = 1, #held, 2 do
   local id, token = held[i], held[i + 1]
   local job = live(id)
@@ -39,12 +42,10 @@ for i = 1, #held, 2 do
   elseif ask.running[id] then
     begin(id, job)
     if job.cr then cancels[#cancels + 1] = id end
-  else
+  elseif fresh and math.abs(CLOCK_MS - tonumber(job.b or job.h)) > ask.unsure_ms then
     -- Handed out, but the reply was lost: back to waiting, no attempt burnt.
-    if math.abs(CLOCK_MS - tonumber(job.b or job.h)) > ask.unsure_ms then
-      redis.call('HDEL', K.held..ask.proc, id)
-      give_back(id, job)
-    end
+    redis.call('HDEL', K.held..ask.proc, id)
+    give_back(id, job)
   end
 end
 for id, token in pairs(ask.running) do

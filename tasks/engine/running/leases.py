@@ -52,6 +52,9 @@ class Lease:
         self._held: dict[str, str] = {}
         self._begun: dict[str, tuple[Handed, float]] = {}
         self._closing: set[str] = set()
+        self._heard: tuple[int, float] | None = (
+            None  # Redis's clock as the last beat told it, ms; when
+        )
         self._fetching: list[
             float
         ] = []  # since when each fetch is under way whose jobs are unknown
@@ -145,8 +148,16 @@ class Lease:
             under_way_s = time.monotonic() - min(self._fetching) if self._fetching else 0.0
         return int((under_way_s + self.beat_s * 1.5) * 1000)
 
+    def _expected_ms(self) -> int:
+        """Return what Redis's clock shows now, as far as the last beat tells; 0 before the first."""
+        if self._heard is None:
+            return 0
+        told_ms, at = self._heard
+        return told_ms + int((time.monotonic() - at) * 1000)
+
     def beat(self) -> None:
         """Renew the lease and hear wishes; jobs whose token is no longer ours are dropped."""
+        expected_ms = self._expected_ms()
         unsure_ms = self._unsure_ms()  # before what is held: a fetch ends with its jobs among them
         with self._lock:
             running, started = dict(self._held), dict(self._begun)
@@ -156,9 +167,11 @@ class Lease:
         }
         ask = {
             "proc": self.proc, "ttl_ms": int(self.lease_s * 1000), "running": running, "begun": begun,
-            "unsure_ms": unsure_ms, "info": {**self.info, "busy": len(running), "rss": memory_bytes()},
+            "unsure_ms": unsure_ms, "expected_ms": expected_ms, "late_ms": int(self.beat_s * 1000),
+            "info": {**self.info, "busy": len(running), "rss": memory_bytes()},
         }  # fmt: skip
         reply = self.storage.scripts.run("beat", 0, json.dumps(ask))
+        self._heard = int(reply[0]), time.monotonic()
         self.wish = reply[1].decode() or self._outdated(int(reply[4] or 0))
         if self.wish == "halt" and self.on_halt:
             halt, self.on_halt = self.on_halt, None
