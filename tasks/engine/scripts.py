@@ -119,7 +119,7 @@ class Scripts:
     def _again(self, begun: Begun, exc: redis.ResponseError) -> Any:
         """Call a function that Redis did not have, or the script where it takes none."""
         if NO_FUNCTION in str(exc) and self._loaded(begun.name):
-            with contextlib.suppress(_Unknown):
+            with contextlib.suppress(UnknownScript):
                 return self._called(begun)
         self._no_functions_until = time.monotonic() + REST_OF_FUNCTIONS_S
         return self._whole(begun)
@@ -129,7 +129,7 @@ class Scripts:
             return self._heard(self._sent("FCALL", begun.function, 1, self.prefix, *begun.args))
         except redis.ResponseError as exc:  # somebody took it away again
             if NO_FUNCTION in str(exc):
-                raise _Unknown from exc
+                raise UnknownScript from exc
             raise
 
     def _function(self, name: str) -> str:
@@ -206,7 +206,7 @@ class Scripts:
 
 
 class UnknownScript(Exception):
-    """The server does not know a script: nothing was done."""
+    """The server does not know a script or function: nothing was done."""
 
 
 class Line:
@@ -283,10 +283,6 @@ class Line:
         if connection is not None:
             connection.disconnect()
             self._pool.release(connection)
-
-
-class _Unknown(Exception):
-    """Redis does not know a function."""
 
 
 def library_of(entry: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import keyspace
 import pytest
 import redis
-from driving import run_all
+from driving import run_all, run_one
 
 from tasks.engine import JobHuey, RetryAfter
 from tasks.engine.scripts import LIBRARIES_MOST, library_of
@@ -137,6 +137,19 @@ def test_a_server_that_takes_no_function_runs_scripts(
     ran(huey, work)
     assert sent.count("FCALL") == 1
     assert sent.count("EVALSHA") >= 4
+
+
+def test_a_call_that_fails_half_way_leaves_nothing_for_the_next(huey: JobHuey, work: Any) -> None:
+    ids = [work(1).id, work(2).id]
+    run_one(huey)
+    held = huey.storage.keys.of("held", huey.lease.proc)
+    huey.storage.call("SET", held, "what no job is written to")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        huey.dequeue()
+    huey.storage.call("DEL", held)
+    huey.commands.fsck()
+    assert run_all(huey) == ids[1:]
+    assert keyspace.faults(keyspace.read(huey)) == []
 
 
 def test_functions_of_versions_long_gone_are_taken_away(huey: JobHuey, work: Any) -> None:

@@ -52,9 +52,7 @@ class Lease:
         self._held: dict[str, str] = {}
         self._begun: dict[str, tuple[Handed, float]] = {}
         self._closing: set[str] = set()
-        self._heard: tuple[int, float] | None = (
-            None  # Redis's clock as the last beat told it, ms; when
-        )
+        self._heard: tuple[int, float] | None = None  # Redis's clock by the last beat, ms; when
         self._fetching: list[
             float
         ] = []  # since when each fetch is under way whose jobs are unknown
@@ -155,8 +153,8 @@ class Lease:
         told_ms, at = self._heard
         return told_ms + int((time.monotonic() - at) * 1000)
 
-    def beat(self) -> None:
-        """Renew the lease and hear wishes; jobs whose token is no longer ours are dropped."""
+    def _ask(self) -> dict[str, Any]:
+        """Return what a beat says: what this process runs, and of when that is."""
         expected_ms = self._expected_ms()
         unsure_ms = self._unsure_ms()  # before what is held: a fetch ends with its jobs among them
         with self._lock:
@@ -165,11 +163,15 @@ class Lease:
             job_id: job.now_ms + round((at - job.at) * 1000)
             for job_id, (job, at) in started.items()
         }
-        ask = {
+        return {
             "proc": self.proc, "ttl_ms": int(self.lease_s * 1000), "running": running, "begun": begun,
             "unsure_ms": unsure_ms, "expected_ms": expected_ms, "late_ms": int(self.beat_s * 1000),
             "info": {**self.info, "busy": len(running), "rss": memory_bytes()},
         }  # fmt: skip
+
+    def beat(self) -> None:
+        """Renew the lease and hear wishes; jobs whose token is no longer ours are dropped."""
+        ask = self._ask()
         reply = self.storage.scripts.run("beat", 0, json.dumps(ask))
         self._heard = int(reply[0]), time.monotonic()
         self.wish = reply[1].decode() or self._outdated(int(reply[4] or 0))
@@ -177,7 +179,7 @@ class Lease:
             halt, self.on_halt = self.on_halt, None
             halt()
         for job_id in (name.decode() for name in reply[3]):
-            self._lost(job_id, running[job_id])
+            self._lost(job_id, ask["running"][job_id])
 
     def _outdated(self, schema: int) -> str:
         """Return the wish to stop where a newer version has taken over the jobs in Redis."""
