@@ -306,7 +306,7 @@ def _parts(snapshot: Snapshot) -> list[Check]:
 def _alerts(firing: Sequence[alerts.AlertIncident]) -> list[Check]:
     """Say which alert rules fire and are not muted."""
     return [
-        Check(f"alert:{one.open_of}", "degraded", one.said, one.worst,
+        Check(f"alert:{one.open_of}", "degraded", f"At {formats.soon(one.opened_at)}: {one.said}", one.worst,
               f"{one.name}, since {formats.soon(one.opened_at)}", f"/alerts/{one.open_of}", one.severity == "critical")
         for one in firing
     ]  # fmt: skip

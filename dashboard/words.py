@@ -14,14 +14,14 @@ CALLED = {"since": "after", "until": "before"}
 
 
 def chips(wanted: JobFilter) -> list[tuple[str, str]]:
-    """Return (field, value) of all that is asked, as the query language writes them."""
+    """Return (field, value) of all that is asked, once each, as the query language writes them."""
     asked = ((field.name, getattr(wanted, field.name)) for field in fields(wanted))
     plain = [
         Part(CALLED.get(name, name), (_text(value),))
         for name, value in asked
         if value not in (None, ()) and name != "terms"
     ]
-    return [_chip(part) for part in (*plain, *map(_part, wanted.terms))]
+    return list(dict.fromkeys(_chip(part) for part in (*plain, *map(_part, wanted.terms))))
 
 
 def _text(value: Any) -> str:

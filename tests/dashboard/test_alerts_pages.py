@@ -154,6 +154,7 @@ def test_what_fires_comes_first_with_who_is_on_it_and_on_the_overview(
     assert "Backlog fires since" in page
     assert page.index("Backlog") < page.index(f"/alerts/{calm.id}")
     assert "Nobody is on it yet" in page
+    assert re.search(r'class="second"[^>]*>At [^:<]*\d\d:\d\d: Waiting jobs', page)
     app.extensions["watch"].forget()
     overview = admin.get("/").text
     assert "Backlog, since" in overview

@@ -330,6 +330,8 @@ def test_a_query_is_told_in_words() -> None:
     assert words.sentence(JobFilter()) == "Jobs of any state"
     more = JobFilter(terms=(Term("task", ("a", "b"), True), Term("text", ("two words",))))
     assert words.chips(more) == [("-task", "a,b"), ("", '"two words"')]
+    twice = JobFilter(state=State.FAILED, terms=(Term("state", ("failed",)),))
+    assert words.chips(twice) == [("state", "failed")]
     assert words.sentence(more) == 'Jobs of any state matching -task:a,b "two words"'
 
 
