@@ -6,13 +6,13 @@ import time
 
 from tasks.engine.storage import JobStorage
 
-REST, BUSY_REST = 2.0, 24.0  # s for each second of a step
+REST, BUSY_REST = 2.0, 49.0  # s for each second of a step
 BUSY = 0.6  # of a core: an operation alone takes a third at most
 LOOKED_S = 0.2
 
 
 class Yielding:
-    """Leaves two thirds of the time to others, and 24 of 25 parts where Redis or this process is busy.
+    """Leaves two thirds of the time to others, and 49 of 50 parts where Redis or this process is busy.
 
     Redis has one core for all that it does, and so has a process of Python for its slots.
     """
