@@ -34,10 +34,9 @@ Sums = dict[tuple[str, str], Counts]
 """{(queue, task): counts}; a queue's own figures have the task "", the web's the queue "" too."""
 
 
-@lru_cache(4096)
 def bucket(ms: int) -> int:
     """Return the histogram bucket of a time, as lib/counts.lua has it: two an octave, at most 60."""
-    return 0 if ms < 1 else min(60, int(math.log(ms) * HALF_OCTAVES) + 1)
+    return 0 if ms < 1 else min(BUCKETS - 1, int(math.log(ms) * HALF_OCTAVES) + 1)
 
 
 @lru_cache

@@ -181,10 +181,7 @@ class Enqueueing(Registering):
             task.id, task.duplicate = job_id, True
         due = self.due_of(task)
         later = due is not None and not self.hop_delayed and due > dt.datetime.now(dt.UTC)
-        signal = S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED
-        receivers = self._signal.receivers
-        if receivers.get(signal) or receivers["any"]:
-            self._emit(signal, task)
+        self._emit(S.SIGNAL_SCHEDULED if later else S.SIGNAL_ENQUEUED, task)
 
     def enqueue_many(self, tasks: Sequence[Task]) -> list[Result]:
         """Queue many jobs in few calls, 200 to each.

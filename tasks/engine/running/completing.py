@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tasks.engine.figures.metrics import bucket
@@ -14,11 +15,6 @@ from tasks.engine.running.outcome import Done, Outcome
 
 MOST = 100  # in one call
 MOST_BYTES = 2048  # of an envelope that goes back to Redis instead of being read there
-
-BY_HEART = 4096  # ms
-WAITED, COMPLETED, PASSED = (
-    [f"{letter}{bucket(ms)}" for ms in range(BY_HEART)] for letter in "wcp"
-)
 
 Kinds = dict[tuple[str, str], list[Outcome]]
 
@@ -98,9 +94,9 @@ class _Kind:
         took, wait, result = round(outcome.ran_s * 1000), began - int(ready), outcome.result
         ended = began + took
         if not starts:
-            self.counted.append(_field(WAITED, wait))
-        self.counted.append(_field(COMPLETED, took))
-        self.passed.append(_field(PASSED, took + wait))
+            self.counted.append(_field("w", wait))
+        self.counted.append(_field("c", took))
+        self.passed.append(_field("p", took + wait))
         self.written += 1
         self.kept += result is not None
         if ended > self.last:
@@ -117,6 +113,7 @@ class _Kind:
         texts += (job_id, token, line.encode() + envelope + (result or b""), run)
 
 
-def _field(names: Sequence[str], ms: int) -> str:
-    """Return the counter of a time: most are short, and known by heart."""
-    return names[ms] if 0 <= ms < BY_HEART else f"{names[0][0]}{bucket(ms)}"
+@lru_cache(8192)
+def _field(what: str, ms: int) -> str:
+    """Return the counter of a time, as lua/lib/counts has it."""
+    return f"{what}{bucket(ms)}"
