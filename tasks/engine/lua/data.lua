@@ -26,4 +26,4 @@ if verb == 'pop' then
   redis.call('SETRANGE', K.final..key, 0, '0')
   hide_result(job)
 end
-return string.sub(job.text, job.body + job.le)
+return kept_result(job)

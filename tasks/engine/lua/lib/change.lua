@@ -12,7 +12,7 @@ local function untouched(id, note)
   return {0, job.s, note or 'the job is '..job.s}
 end
 local function envelope_of(id, job)
-  if job.text then return string.sub(job.text, job.body, job.body + job.le - 1) end
+  if job.text then return kept_envelope(job) end
   return redis.call('GET', K.envelope..id) or ''
 end
 -- Write the named figures of a job that changed in place, and its envelope where one is given.
@@ -20,7 +20,7 @@ local function save(id, job, names, envelope)
   job.cu = change_us()
   if job.text then
     return keep_final(id, job, string.sub(job.text, 1, 1), envelope or envelope_of(id, job),
-      string.sub(job.text, job.body + job.le))
+      kept_result(job))
   end
   for _, name in ipairs(names) do
     if job[name] and job[name] ~= '' then

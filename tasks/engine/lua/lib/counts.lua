@@ -51,10 +51,14 @@ local function each_sum(sums, act)
     end
   end
 end
+local function runs_of(task)
+  local lines = RAN[task] or {}
+  RAN[task] = lines
+  return lines
+end
 -- One more run of a task: id, ms, how it ended, when.
 local function ran(id, job, letter, ms)
-  local lines = RAN[job.t] or {}
-  RAN[job.t] = lines
+  local lines = runs_of(job.t)
   lines[#lines + 1] = id..'\t'..num(ms)..'\t'..letter..'\t'..CLOCK
 end
 local function write_runs()

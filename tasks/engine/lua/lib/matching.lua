@@ -73,8 +73,7 @@ end
 -- What a job is asked to do; a result, which a failed job has too, is not searched.
 local function order(id, found)
   if not found.text then return envelope(id, found) end
-  local job = figures(found)
-  return string.sub(found.text, job.body, job.body + job.le - 1)
+  return kept_envelope(figures(found))
 end
 local function holds(id, found, needles)
   local bytes = order(id, found)

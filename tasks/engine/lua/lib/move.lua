@@ -36,6 +36,9 @@ local function parse_final(text)
   end
   return job
 end
+-- The envelope and the result of a final job.
+local function kept_envelope(job) return string.sub(job.text, job.body, job.body + job.le - 1) end
+local function kept_result(job) return string.sub(job.text, job.body + job.le) end
 local function final(id)
   local text = redis.call('GET', K.final..id)
   return text and parse_final(text) or nil
@@ -191,7 +194,7 @@ local function revive(id, job)
     end
   end
   hide_result(job)
-  redis.call('SET', K.envelope..id, string.sub(job.text, job.body, job.body + job.le - 1))
+  redis.call('SET', K.envelope..id, kept_envelope(job))
   redis.call('HSET', K.job..id, unpack(fields))
   redis.call('DEL', K.final..id)
   if job.u then redis.call('SET', K.unique..job.u, id) end

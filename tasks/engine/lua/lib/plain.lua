@@ -35,8 +35,7 @@ end
 -- Move the jobs of a kind, the first at position `first`, to where the completed are. Answers their times of change.
 local function move_plain(kind, ids, first, times)
   local active, completed = state_key(kind[1], 'active'), state_key(kind[1], 'completed')
-  local runs = RAN[kind[2]] or {}
-  RAN[kind[2]] = runs
+  local runs = runs_of(kind[2])
   for n = first, first + kind[3] - 1 do
     times[n] = change_us()
     drop(active, ids[n])
@@ -79,7 +78,7 @@ end
 local function read_plain(n, blobs)
   local job = parse_final(ARGV[4 * n + 1])
   local begun = tonumber(job.b)
-  if unread(job) then blobs[#blobs + 1] = string.sub(job.text, job.body + job.le) end
+  if unread(job) then blobs[#blobs + 1] = kept_result(job) end
   return {id = ARGV[4 * n - 1], T = ARGV[4 * n], n = tonumber(job.n), b = begun, ms = tonumber(job.f) - begun,
     res = unread(job) and #blobs, to = 'completed', outcome = 'completed', rv = true}
 end
