@@ -71,27 +71,15 @@ def nice_count(top: float) -> int:
 
 
 def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 130) -> Chart:
-    """Return an hour of finished jobs as stacked bars: completed, retried, failed."""
+    """Return an hour of finished jobs as stacked bars: completed, retried, failed.
+
+    A path each for what is alike, and over all of a minute a rect that says its figures.
+    """
     top = nice_count(max([m.completed + m.failed + m.retried for m in minutes] or [1]))
     bottom, right = 20.0, 4.0
     left = max(36.0, 10 + LETTER * len(formats.number(top)))
     room, plot = width - left - right, height - bottom - 8
     step = room / max(1, len(minutes))
-    rects: list[Rect] = []
-    for n, minute in enumerate(minutes):
-        x, y = left + n * step, 8 + plot
-        title = f"{minute.at:%H:%M}: {minute.completed} completed, {minute.retried} retried, {minute.failed} failed"
-        for value, kind in ((minute.completed, "b"), (minute.retried, "r"), (minute.failed, "f")):
-            if value:
-                h = max(1.0, value / top * plot)
-                y -= h
-                rects.append(
-                    Rect(round(x, 1), round(y, 1), round(step - 1, 1), round(h, 1), kind, title)
-                )
-                if kind == "b":
-                    rects.append(Rect(round(x, 1), round(y, 1), round(step - 1, 1), 1.5, "cap"))
-        if not (minute.completed or minute.retried or minute.failed):
-            rects.append(Rect(round(x, 1), 8 + plot - 1, round(step - 1, 1), 1, "zero", title))
     parts = (0.5, 1.0)
     grid = [round(8 + plot * (1 - part), 1) for part in parts]
     labels = [
@@ -104,12 +92,40 @@ def throughput(minutes: Sequence[Minute], width: float = 680, height: float = 13
     return Chart(
         width,
         height,
-        rects,
+        [_hit(minute, left + n * step, step, plot) for n, minute in enumerate(minutes)],
         labels,
         grid,
         left=left,
+        paths=_stacked(minutes, left, step, plot / top, 8 + plot),
         summary=f"{total[0]} completed and {total[1]} failed in {len(minutes)} minutes",
     )
+
+
+def _hit(minute: Minute, x: float, step: float, plot: float) -> Rect:
+    said = f"{minute.at:%H:%M}: {minute.completed} completed, {minute.retried} retried, {minute.failed} failed"
+    return Rect(round(x, 1), 8, round(step, 1), plot, "hit", said)
+
+
+def _stacked(minutes: Sequence[Minute], left: float, step: float, scale: float,
+             base: float) -> Mapping[str, str]:  # fmt: skip
+    """Return the bars of all minutes, a path for each kind; `scale` is the height of one job."""
+    paths: dict[str, str] = {}
+
+    def draw(kind: str, x: float, y: float, high: float) -> None:
+        paths[kind] = paths.get(kind, "") + _bar(x, y, high, step - 1)
+
+    for n, minute in enumerate(minutes):
+        x, y = left + n * step, base
+        for value, kind in ((minute.completed, "b"), (minute.retried, "r"), (minute.failed, "f")):
+            if value:
+                high = max(1.0, value * scale)
+                y -= high
+                draw(kind, x, y, high)
+                if kind == "b":
+                    draw("cap", x, y, 1.5)
+        if y == base:
+            draw("zero", x, base - 1, 1)
+    return paths
 
 
 def _times(at: Sequence[datetime], left: float, step: float, y: float) -> list[Label]:
@@ -154,8 +170,8 @@ def _bars(shown: tuple[tuple[int, int], ...], many: int) -> Chart:
                  summary=f"{last} finished in this minute")  # fmt: skip
 
 
-def _bar(x: float, y: float, high: float) -> str:
-    return f"M{x:.0f} {y:.1f}h{BAR:.0f}v{high:.1f}h-{BAR:.0f}z"
+def _bar(x: float, y: float, high: float, wide: float = BAR) -> str:
+    return f"M{x:.4g} {y:.4g}h{wide:.4g}v{high:.4g}h-{wide:.4g}z"
 
 
 def line(values: Sequence[float | None], width: float = 72, height: float = 24) -> Chart:

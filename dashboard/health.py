@@ -161,11 +161,10 @@ class Watch:
             self._server.forget()
 
     def _look(self) -> View:
-        sql = _from_sql()
         try:
-            snapshot = self.huey.reads.snapshot()
+            snapshot, sql = self.huey.reads.snapshot_beside(_from_sql)
         except Unreachable as exc:
-            return self._away(str(exc), sql)
+            return self._away(str(exc), _from_sql())
         self._away_since = None
         figures = self._figures.get(lambda: current(self.huey))
         trend = self._trend.get(lambda: trend_of(self.huey))

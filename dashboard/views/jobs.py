@@ -44,7 +44,7 @@ def table() -> Any:
         if request.args.get("fresh"):
             return _fresh(wanted)
         page = _huey().reads.jobs(
-            wanted, asked.cursor, min(asked.limit, 200), asked.sort == "-changed"
+            wanted, asked.cursor, min(asked.limit, 200), asked.sort == "-changed", searching.BARS
         )
         found = searching.survey(wanted, page, asked.cursor is None)
     except Unreachable as exc:

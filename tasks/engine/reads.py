@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tasks.engine import rows
 from tasks.engine.errors import EngineError, UnknownQueue
@@ -30,12 +30,13 @@ from tasks.engine.reading.finding import Finding
 from tasks.engine.reading.fleet import Fleet, taker_of
 from tasks.engine.reading.standing import Standing
 from tasks.engine.records import Event, JobFilter, State
-from tasks.engine.scripts import CLUSTER
+from tasks.engine.scripts import CLUSTER, Beside
 from tasks.engine.ticking.ticks import Ticks
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
 
+T = TypeVar("T")
 LOWEST = (6, 2)
 WRITES = {
     "aof_last_write_status": "the last write to the append-only file failed: make room on its disk",
@@ -111,9 +112,16 @@ class Reads(Finding, Explaining, Measuring, Grouping, Ticks, Fleet, BatchReads):
 
     def snapshot(self) -> Snapshot:
         """Return all counts, ages, pauses and breakers at one moment."""
-        now_ms, found, procs, newest, paused, open_errors, failing = self.storage.scripts.run(
-            "snapshot", *self.huey.declared
-        )
+        return self.snapshot_beside(lambda: None)[0]
+
+    def snapshot_beside(self, do: Callable[[], T]) -> tuple[Snapshot, T]:
+        """Return the snapshot, and what `do` returns, which is done while Redis counts."""
+        script = Beside(self.storage.scripts, "snapshot", *self.huey.declared)
+        done = script.while_(do)
+        return self._snapshot(script.reply), done
+
+    def _snapshot(self, reply: Sequence[Any]) -> Snapshot:
+        now_ms, found, procs, newest, paused, open_errors, failing = reply
         at = rows.instant(now_ms.decode()) or datetime.now(UTC)
         rates = self.rates(int(now_ms))
         named = [(row[3].decode(), row) for row in found]

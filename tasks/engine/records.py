@@ -208,7 +208,8 @@ class Page:
     """A page of jobs.
 
     `next` and `previous` are cursors or None; `total` is exact or None where it was not counted;
-    `searched` of `of` says how far a bounded search got; `plan` is how it was searched, for `survey`.
+    `searched` of `of` says how far a bounded search got; `plan` is how it was searched and `spans` what
+    was counted beside it, for `survey`.
     """
 
     items: Sequence[Job]
@@ -218,6 +219,7 @@ class Page:
     searched: int = 0
     of: int = 0
     plan: Any = field(default=None, repr=False, compare=False)
+    spans: Any = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

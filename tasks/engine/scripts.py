@@ -9,8 +9,8 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import redis
 
@@ -33,6 +33,8 @@ REFUSALS = ("MISCONF", "BUSY", "NOREPLICAS", "READONLY", "MASTERDOWN", "CLUSTERD
 WITHIN = re.compile(r": \d+: -([A-Z]+ .*)", re.DOTALL)
 # where in which script; Redis 7 adds it
 PLACE = re.compile(r" script: [0-9a-f]{40}, on @user_script:\d+\.\Z")
+
+T = TypeVar("T")
 
 
 class Begun(NamedTuple):
@@ -176,6 +178,11 @@ class Scripts:
             pool.release(begun.connection)
             raise
 
+    def drop(self, begun: Begun) -> None:
+        """Give up the reply to what was begun: whatever it changed is changed."""
+        begun.connection.disconnect()
+        self.client.connection_pool.release(begun.connection)
+
     def _fault(self, exc: Exception) -> Exception:
         if isinstance(exc, redis.ResponseError):
             return _engine_error(exc)
@@ -203,6 +210,28 @@ class Scripts:
             return connection.read_response()
         finally:
             pool.release(connection)
+
+
+class Beside:
+    """A script that Redis runs while something is done here; `reply` is None until then."""
+
+    def __init__(self, scripts: Scripts, name: str, *args: Any) -> None:
+        self._scripts, self._name, self._args = scripts, name, args
+        self.reply: Any = None
+
+    def while_(self, do: Callable[[], T]) -> T:
+        """Send the script, do what is to be done, then hear the reply. Returns: what `do` returns.
+
+        Raises: as `run`; what `do` raises, then there is no reply.
+        """
+        begun = self._scripts.begin(self._name, *self._args)
+        try:
+            done = do()
+        except BaseException:
+            self._scripts.drop(begun)
+            raise
+        self.reply = self._scripts.end(begun)
+        return done
 
 
 class UnknownScript(Exception):

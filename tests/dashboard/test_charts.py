@@ -89,9 +89,9 @@ def test_small_bars_are_one_path_for_what_ended_well_and_one_for_what_failed() -
 def test_a_single_failure_among_many_is_seen() -> None:
     minutes = hour(completed=[5000])
     minutes[59] = Minute(at=minutes[59].at, completed=5000, failed=1)
-    failed = [rect for rect in charts.throughput(minutes).rects if rect.kind == "f"]
+    failed = drawn(charts.throughput(minutes).paths["f"])
     assert len(failed) == 1
-    assert failed[0].h >= 1
+    assert failed[0][3] >= 1
 
 
 def test_a_bar_says_its_minute_and_figures() -> None:
@@ -101,9 +101,7 @@ def test_a_bar_says_its_minute_and_figures() -> None:
 
 
 def test_twice_the_jobs_are_twice_as_high() -> None:
-    heights = [
-        rect.h for rect in charts.throughput(hour(completed=[100, 200])).rects if rect.kind == "b"
-    ]
+    heights = [bar[3] for bar in drawn(charts.throughput(hour(completed=[100, 200])).paths["b"])]
     assert heights[1] == pytest.approx(2 * heights[0], rel=0.02)
 
 

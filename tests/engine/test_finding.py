@@ -403,11 +403,33 @@ def test_a_survey_counts_and_draws_over_time(shop: Shop) -> None:
         assert sum(survey.failed) == sum(j.state == "failed" for j in jobs if j.id in matching)
         assert survey.start is not None
         assert survey.start + timedelta(seconds=24 * survey.step_s) <= datetime.now(UTC)
-        page = shop.huey.reads.jobs(wanted)
-        before = shop.huey.storage.scripts.asked
-        again = shop.huey.reads.survey(wanted, 24, page)
-        assert (again.count, sum(again.bars), again.of) == (survey.count, survey.count, survey.of)
-        assert shop.huey.storage.scripts.asked - before == 2  # the oldest job and the bars
+        for bars in (0, 24):
+            page = shop.huey.reads.jobs(wanted, bars=bars)
+            before = shop.huey.storage.scripts.asked
+            again = shop.huey.reads.survey(wanted, 24, page)
+            assert (again.count, sum(again.bars), again.of) == (
+                survey.count,
+                survey.count,
+                survey.of,
+            )
+            assert again.failed == survey.failed
+            more = shop.huey.storage.scripts.asked - before
+            assert more == ((0 if bars else 1) if page.total is not None else 2)
+
+
+def test_a_survey_of_more_ranges_than_a_script_counts_is_made_in_parts(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = shop.fill()
+    whole = shop.huey.reads.survey(JobFilter(), 24)
+    monkeypatch.setattr(finding, "RANGES_AT_ONCE", finding.LEAST_SPANS)
+    page = shop.huey.reads.jobs(JobFilter(), bars=24)
+    before = shop.huey.storage.scripts.asked
+    parts = shop.huey.reads.survey(JobFilter(), 24, page)
+    assert shop.huey.storage.scripts.asked - before > 1
+    assert len(parts.bars) == finding.LEAST_SPANS
+    assert sum(parts.bars) == sum(whole.bars) == len(jobs)
+    assert sum(parts.failed) == sum(whole.failed)
 
 
 def test_a_survey_begins_with_the_span_that_holds_the_oldest_job(shop: Shop) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tasks.engine import JobHuey
 from tasks.engine.ids import new_id
+from tasks.engine.scripts import Beside
 
 
 class Interrupted(BaseException):
@@ -69,6 +70,16 @@ def test_the_next_call_gets_its_own_reply(
     assert huey.storage.call("ECHO", "mine") == b"mine"
     job_id = huey.task(name="after")(lambda: None)().id
     assert huey.dequeue().id == job_id
+
+
+def test_what_fails_beside_a_script_leaves_no_reply_behind(huey: JobHuey) -> None:
+    beside = Beside(huey.storage.scripts, "sizes", '{"keys":[],"oldest":"","newest":""}')
+    with pytest.raises(ZeroDivisionError):
+        beside.while_(lambda: 1 // 0)
+    assert beside.reply is None
+    assert huey.storage.call("ECHO", "mine") == b"mine"
+    assert beside.while_(lambda: "done") == "done"
+    assert beside.reply == []
 
 
 def test_hiredis_writes_texts_alone(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> None:

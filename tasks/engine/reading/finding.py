@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tasks.engine import rows
 from tasks.engine.reading.plans import Key, Plan, Planner
 from tasks.engine.records import Children, Job, JobFilter, Page, Place, State, Survey
+from tasks.engine.scripts import Beside
 
 if TYPE_CHECKING:
     from tasks.engine.job_huey import JobHuey
@@ -26,7 +28,8 @@ PLACE_LOOK = 400  # and on either side of one job, for its neighbours
 DECODED = 150  # rows a script answers to be read here
 OLDEST_OF = 200  # sets that are asked for their oldest job
 RANGES_AT_ONCE = 5000  # that a script counts: about 5 ms
-SPANS_S = (3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 400 * 86400)
+LENGTHS_US = [s * 1_000_000 for s in (3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 400 * 86400)]
+LEAST_SPANS = 12
 
 
 @dataclass(slots=True)
@@ -36,6 +39,16 @@ class Walk:
     found: list[tuple[int, Job]] = field(default_factory=list)
     searched: int = 0
     edge: int | None = None
+
+
+@dataclass(slots=True)
+class Spans:
+    """Equal spans of time, us, and how many jobs changed in each; `failed` are those that have failed."""
+
+    first: int
+    step: int
+    counts: list[int]
+    failed: list[int]
 
 
 class Finding:
@@ -77,13 +90,15 @@ class Finding:
         return declared + sorted(used - set(declared))
 
     def jobs(self, wanted: JobFilter, cursor: str | None = None, limit: int = 50,
-             newest_first: bool = True) -> Page:  # fmt: skip
+             newest_first: bool = True, bars: int = 0) -> Page:  # fmt: skip
         """List jobs by time of their last change.
 
         Args:
             cursor: `next` or `previous` of another page; None starts at the newest.
             limit: 1 to 500 jobs.
             newest_first: False turns the page's order around.
+            bars: of the survey that will be asked for with this page: where indexes alone answer the
+                filter, Redis counts while the page's jobs are read here.
         Returns: a page whose `total` is exact where indexes alone answer the filter, else None;
             `of` is how many jobs the smallest index holds.
         Raises: UnknownQueue; EngineError for a value that no field takes.
@@ -91,7 +106,9 @@ class Finding:
         """
         limit = max(1, min(500, limit))
         plan = self._plan(wanted)
-        walk = self._walk(plan, wanted, cursor, limit + 1)
+        first = next(self._asks(plan, wanted, bars), None) if plan.is_exact else None
+        beside = Beside(self.storage.scripts, "bars", json.dumps(first)) if first else None
+        walk = self._walk(plan, wanted, cursor, limit + 1, beside=beside)
         up = bool(cursor and cursor.startswith("n"))
         page = walk.found[1:] if up and len(walk.found) > limit else walk.found[:limit]
         items = [job for _, job in page]
@@ -100,6 +117,7 @@ class Finding:
         return Page(
             items=items if newest_first else items[::-1], next=next_, previous=previous,
             total=plan.of if plan.is_exact else None, searched=walk.searched, of=plan.of, plan=plan,
+            spans=beside.reply if beside else None,
         )  # fmt: skip
 
     def _cursors(self, page: Sequence[tuple[int, Job]], cursor: str | None, up: bool,
@@ -124,8 +142,11 @@ class Finding:
         return Planner(self.huey, wanted, self.names()).plan(sizes)
 
     def _walk(self, plan: Plan, wanted: JobFilter, cursor: str | None, limit: int,
-              most: int | None = None) -> Walk:  # fmt: skip
-        """Look at jobs until `limit` match, within a budget of `most` jobs and of time."""
+              most: int | None = None, beside: Beside | None = None) -> Walk:  # fmt: skip
+        """Look at jobs until `limit` match, within a budget of `most` jobs and of time.
+
+        beside: what Redis does while the first of them are read here.
+        """
         up, most = bool(cursor and cursor.startswith("n")), most or SEARCH_ROWS
         ask = {**_ask(plan, wanted), "up": up, "from": cursor[1:] if cursor else ""}
         walk, started = Walk(), time.perf_counter()
@@ -134,7 +155,8 @@ class Finding:
             ask["rows"] = left if plan.narrow is None else DECODED
             ask["look"] = max(1, min(LOOK, most - walk.searched))
             reply = self.storage.scripts.run("jobs", json.dumps(ask))
-            page = [self._row(row) for row in reply[0]]
+            read = partial(self._rows, reply[0])
+            page = beside.while_(read) if beside and beside.reply is None else read()
             walk.searched += reply[1]
             matching = [row for row in page if plan.narrow is None or plan.narrow(row[1])]
             walk.found += matching[:left]
@@ -147,6 +169,9 @@ class Finding:
                 if up:
                     walk.found.reverse()
                 return walk
+
+    def _rows(self, found: Sequence[Sequence[Any]]) -> list[tuple[int, Job]]:
+        return [self._row(row) for row in found]
 
     def _row(self, row: Sequence[Any]) -> tuple[int, Job]:
         score = int(row[0])
@@ -221,61 +246,63 @@ class Finding:
 
         Args:
             page: one of this filter, just read: what was counted for it is not counted again.
-        Cost: exact filters one ZCOUNT a bar and key; others one round trip for each 400 jobs.
+        Cost: exact filters one ZCOUNT for each key and bar that its jobs reach over; others one round
+            trip for each 400 jobs.
         """
         plan = page.plan if page and page.plan else self._plan(wanted)
-        edges = self._edges(plan, wanted, bars) if bars and plan.keys else []
-        if plan.is_exact:
-            return self._counted(plan, edges)
-        return self._looked(plan, wanted, edges)
+        if not plan.is_exact:
+            return self._looked(plan, wanted, bars)
+        return self._counted(plan, wanted, bars, page.spans if page else None)
 
-    def _edges(self, plan: Plan, wanted: JobFilter, bars: int) -> list[int]:
-        """Return where bars begin and the last one ends, us: a span that holds the oldest job."""
-        sets = [key if isinstance(key, str) else key[0] for key in plan.keys[:OLDEST_OF]]
-        now, oldest = (int(us or 0) for us in self.storage.scripts.run("oldest", *sets))
-        last = rows.score(wanted.until) if wanted.until else now
-        first = rows.score(wanted.since) if wanted.since else _begin(now, oldest or now)
-        bars = max(12, min(bars, RANGES_AT_ONCE // len(plan.keys)))
-        step = max(1, -(-(last - first) // bars))
-        return [last - step * n for n in range(bars, -1, -1)]
-
-    def _counted(self, plan: Plan, edges: Sequence[int]) -> Survey:
-        """Survey by ranges alone."""
-        if not edges:
-            return Survey(count=plan.of, exact=True, searched=plan.of, of=plan.of)
-        bars, failed = [0] * (len(edges) - 1), [0] * (len(edges) - 1)
-        at_once = max(1, RANGES_AT_ONCE // len(bars))
+    def _asks(self, plan: Plan, wanted: JobFilter, bars: int) -> Iterator[dict[str, Any]]:
+        """Return what the script is asked for all keys of a plan, some at once; only the first places the spans."""
+        if not bars or not plan.keys:
+            return
+        many = max(LEAST_SPANS, min(bars, RANGES_AT_ONCE // len(plan.keys)))
+        ask: dict[str, Any] = {"many": many, "failed": plan.failed, **_placed(plan, wanted)}
+        at_once = max(1, RANGES_AT_ONCE // many)
         for start in range(0, len(plan.keys), at_once):
-            keys = plan.keys[start : start + at_once]
-            ask = {"keys": keys, "failed": plan.failed, "edges": [str(edge) for edge in edges]}
-            counted = self.storage.scripts.run("bars", json.dumps(ask))
-            bars = [a + b for a, b in zip(bars, counted[0], strict=True)]
-            failed = [a + b for a, b in zip(failed, counted[1], strict=True)]
-        return Survey(count=plan.of, exact=True, searched=plan.of, of=plan.of, bars=bars,
-                      failed=failed, **_scale(edges))  # fmt: skip
+            yield {**ask, "keys": plan.keys[start : start + at_once]}
 
-    def _looked(self, plan: Plan, wanted: JobFilter, edges: Sequence[int]) -> Survey:
+    def _counted(self, plan: Plan, wanted: JobFilter, bars: int, begun: Sequence[Any] | None) -> Survey:  # fmt: skip
+        """Survey by ranges alone; `begun` is the first reply, where it was asked for before."""
+        found = Survey(count=plan.of, exact=True, searched=plan.of, of=plan.of)
+        spans: Spans | None = None
+        for ask in self._asks(plan, wanted, bars):
+            if spans is None:
+                spans = _spans(begun) if begun else self._spans(ask)
+                continue
+            more = self._spans({**ask, "first": spans.first, "step": spans.step})
+            spans.counts = [a + b for a, b in zip(spans.counts, more.counts, strict=True)]
+            spans.failed = [a + b for a, b in zip(spans.failed, more.failed, strict=True)]
+        return replace(found, **_drawn(spans)) if spans else found
+
+    def _spans(self, ask: dict[str, Any]) -> Spans:
+        return _spans(self.storage.scripts.run("bars", json.dumps(ask)))
+
+    def _looked(self, plan: Plan, wanted: JobFilter, bars: int) -> Survey:
         """Survey by looking at each job; where a job must be read to be known, pages of them are."""
         if plan.narrow is not None:
             walk = self._walk(plan, wanted, None, 500)
             return Survey(count=len(walk.found), exact=walk.edge is None, searched=walk.searched, of=plan.of)  # fmt: skip
         ask = {**_ask(plan, wanted), "up": False, "from": "", "rows": 1, "count": True}
-        if edges:
-            ask["bars"] = {"first": edges[0], "step": edges[1] - edges[0], "many": len(edges) - 1}
+        first = next(self._asks(plan, wanted, bars), None)
+        spans = self._spans({**first, "keys": []}) if first else None  # to place them
+        if spans:
+            ask["bars"] = {"first": spans.first, "step": spans.step, "many": len(spans.counts)}
         count = searched = 0
-        bars, failed = [0] * max(0, len(edges) - 1), [0] * max(0, len(edges) - 1)
         started = time.perf_counter()
         while True:
             ask["look"] = max(1, min(LOOK, SEARCH_ROWS - searched))
             reply = self.storage.scripts.run("jobs", json.dumps(ask))
             count, searched = count + reply[3], searched + reply[1]
-            bars = [a + b for a, b in zip(bars, reply[4], strict=True)] if edges else []
-            failed = [a + b for a, b in zip(failed, reply[5], strict=True)] if edges else []
+            if spans:
+                spans.counts = [a + b for a, b in zip(spans.counts, reply[4], strict=True)]
+                spans.failed = [a + b for a, b in zip(spans.failed, reply[5], strict=True)]
             ended = reply[1] < ask["look"]
             ask["from"] = reply[2].decode() or ask["from"]
             if ended or searched >= SEARCH_ROWS or time.perf_counter() - started > SEARCH_S:
-                return Survey(count=count, exact=ended, searched=searched, of=plan.of, bars=bars,
-                              failed=failed, **_scale(edges))  # fmt: skip
+                return Survey(count=count, exact=ended, searched=searched, of=plan.of, **_drawn(spans))  # fmt: skip
 
     def recent_failures(self, limit: int = 8) -> list[Job]:
         """Return the jobs that failed last."""
@@ -287,17 +314,25 @@ def _ask(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
             "oldest": _score(wanted.since), "newest": _score(wanted.until)}  # fmt: skip
 
 
-def _begin(now: int, oldest: int) -> int:
-    """Return where the shortest span up to now begins that holds the oldest job, us."""
-    span_s = next((s for s in SPANS_S if now - oldest <= s * 1_000_000), SPANS_S[-1])
-    return now - span_s * 1_000_000
+def _placed(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
+    """Return what says where the spans of a survey begin and end."""
+    asked = () if wanted.since else plan.keys[:OLDEST_OF]
+    sets = [key if isinstance(key, str) else key[0] for key in asked]
+    return {"oldest_of": sets, "lengths": LENGTHS_US, "since": _score(wanted.since),
+            "until": _score(wanted.until)}  # fmt: skip
 
 
-def _scale(edges: Sequence[int]) -> dict[str, Any]:
-    if not edges:
+def _spans(reply: Sequence[Any]) -> Spans:
+    first, step, counts, failed = reply
+    return Spans(int(first), int(step), counts, failed)
+
+
+def _drawn(spans: Spans | None) -> dict[str, Any]:
+    if spans is None:
         return {}
-    start = datetime.fromtimestamp(edges[0] / 1_000_000, UTC)
-    return {"start": start, "step_s": (edges[1] - edges[0]) / 1_000_000}
+    start = datetime.fromtimestamp(spans.first / 1_000_000, UTC)
+    return {"start": start, "step_s": spans.step / 1_000_000, "bars": spans.counts,
+            "failed": spans.failed}  # fmt: skip
 
 
 def _cut(walk: Walk, direction: str) -> str | None:
