@@ -13,6 +13,7 @@ from dashboard import (
     account_acts,
     alert_acts,
     bulk_acts,
+    formats,
     job_acts,
     mail_acts,
     query,
@@ -81,8 +82,7 @@ def start_bulk(huey: JobHuey, actor: Actor | None, kind: str, **params: Any) -> 
 def _mute_group(ask: Ask) -> Result:
     until: datetime | None = ask.params.get("until")
     group = ask.huey.commands.mute_group(ask.target, until=until, by=ask.actor.name)
-    then = f" until {until:%H:%M} UTC on {until:%-d %b}" if until else ""
-    return Result(message=f"{group.type} is muted{then}", value=group)
+    return Result(message=f"{group.type} is muted{formats.until(until)}", value=group)
 
 
 def _group(method: str, word: str) -> Callable[[Ask], Result]:

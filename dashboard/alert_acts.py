@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dashboard import formats
 from dashboard.asking import Ask, Refused, Result
 from tasks import outbox, queues
 from tasks.alerts import models, rules, sending
@@ -114,7 +115,7 @@ def _mute(ask: Ask) -> Result:
     noted = {"name": rule.name, "before": before and str(before)}
     return Result(
         target=f"alert:{rule.id}",
-        message=f"{rule.name} is muted until {until:%-d %b %H:%M} UTC",
+        message=f"{rule.name} is muted{formats.until(until)}",
         value=rule,
         noted=noted,
     )

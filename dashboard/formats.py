@@ -118,6 +118,11 @@ def soon(at: datetime | None) -> str:
     return f"{day}{at:%H:%M}"
 
 
+def until(at: datetime | None) -> str:
+    """Return " until tomorrow 03:00 UTC" as the end of a clause; nothing where no end is set."""
+    return f" until {soon(at)} UTC" if at else ""
+
+
 def local(at: datetime, zone: str) -> str:
     """Return Mon 02:30, the weekday and minute in a zone."""
     return f"{at.astimezone(ZoneInfo(zone)):%a %H:%M}"

@@ -282,7 +282,7 @@ def _queues(huey: JobHuey, snapshot: Snapshot) -> list[Check]:
                 )
             )
         if queue.pause:
-            until = f" until {formats.soon(queue.pause.until)}" if queue.pause.until else ""
+            until = formats.until(queue.pause.until)
             by = f" by {queue.pause.by}" if queue.pause.by else ""
             found.append(Check(f"pause:{queue.name}", "degraded", queue.pause.reason, waiting,
                                f"{queue.name} is paused{by}{until}, {formats.number(waiting)} waiting", f"/queues/{queue.name}",
@@ -294,7 +294,7 @@ def _parts(snapshot: Snapshot) -> list[Check]:
     """Say which tasks and tags are paused."""
     found = []
     for part in snapshot.paused_parts:
-        until = f" until {formats.soon(part.pause.until)}" if part.pause.until else ""
+        until = formats.until(part.pause.until)
         by = f" by {part.pause.by}" if part.pause.by else ""
         sentence = f"{part.kind.capitalize()} {part.name.removeprefix('tasks.')} is paused{by}{until}, {part.parked} held"
         found.append(Check(f"pause:{part.kind}:{part.name}", "degraded", part.pause.reason, part.parked, sentence,

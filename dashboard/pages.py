@@ -174,9 +174,8 @@ def _away(view: View) -> Banner:
 
 def _paused(name: str, pause: Pause, held: str, act: str, address: str) -> Banner:
     by = f" by {pause.by}" if pause.by else ""
-    until = f" until {formats.soon(pause.until)} UTC" if pause.until else ""
     return Banner(
-        kind="warn", icon="paused", title=f"{name} is paused{by}{until}",
+        kind="warn", icon="paused", title=f"{name} is paused{by}{formats.until(pause.until)}",
         text=f"{pause.reason}{'. ' if pause.reason else ''}{held}.",
         act=act, act_label="Resume", act_address=address, until=pause.until,
     )  # fmt: skip

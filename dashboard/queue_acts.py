@@ -16,8 +16,7 @@ def _pause(ask: Ask) -> Result:
     queue = ask.huey.commands.pause(
         ask.target, by=ask.actor.name, reason=str(ask.params.get("reason", "")), until=until
     )
-    then = f" until {formats.soon(until)} UTC" if until else ""
-    return Result(message=f"{ask.target} is paused{then}", value=queue)
+    return Result(message=f"{ask.target} is paused{formats.until(until)}", value=queue)
 
 
 def _pause_part(kind: str) -> Callable[[Ask], Result]:
@@ -25,8 +24,9 @@ def _pause_part(kind: str) -> Callable[[Ask], Result]:
         until: datetime | None = ask.params.get("until")
         pause = getattr(ask.huey.commands, f"pause_{kind}")
         part = pause(ask.target, by=ask.actor.name, reason=str(ask.params.get("reason", "")), until=until)  # fmt: skip
-        then = f" until {formats.soon(until)} UTC" if until else ""
-        return Result(message=f"{kind.capitalize()} {ask.target} is paused{then}", value=part)
+        return Result(
+            message=f"{kind.capitalize()} {ask.target} is paused{formats.until(until)}", value=part
+        )
 
     return do
 
@@ -50,9 +50,7 @@ def _disable_periodic(ask: Ask) -> Result:
     until: datetime | None = ask.params.get("until")
     reason = str(ask.params.get("reason", ""))
     ask.huey.commands.disable_periodic(ask.target, by=ask.actor.name, reason=reason, until=until)
-    return Result(
-        message=f"{ask.target} is off" + (f" until {formats.soon(until)} UTC" if until else "")
-    )
+    return Result(message=f"{ask.target} is off{formats.until(until)}")
 
 
 def _enable_periodic(ask: Ask) -> Result:

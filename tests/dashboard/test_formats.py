@@ -62,6 +62,13 @@ def test_what_runs_says_how_long_it_has(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown == ["0 s", "0 s", "41 s", "3 min"]
 
 
+def test_an_end_that_is_set_is_named_with_its_day_and_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "utcnow", lambda: datetime(2026, 11, 24, 22, 0, tzinfo=UTC))
+    assert formats.until(datetime(2026, 11, 24, 23, 5, tzinfo=UTC)) == " until 23:05 UTC"
+    assert formats.until(datetime(2026, 11, 25, 3, 0, tzinfo=UTC)) == " until tomorrow 03:00 UTC"
+    assert formats.until(None) == ""
+
+
 def test_instants_are_utc_wherever_they_were_made() -> None:
     at = datetime.fromisoformat("2026-11-24T14:06:24+02:00")
     assert formats.clock(at) == "12:06:24"
