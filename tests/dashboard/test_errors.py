@@ -16,9 +16,13 @@ from sqlalchemy import select
 from dashboard import auth
 from dashboard.models import AuditEntry
 from tasks import database as db
-from tasks.engine import JobHuey, Permanent
+from tasks.engine import JobFilter, JobHuey, Permanent, State
 
 _tasks: dict[str, Any] = {}
+COUNTS = re.compile(
+    r'(?s)class="n"( data-bad)?\s+title="open, (\w+) of them with failed jobs">(\d+)<.*'
+    r'Open\s+<span class="n">(\d+)<.*failed jobs carry (\w+) of them now'
+)
 
 
 @pytest.fixture
@@ -57,8 +61,27 @@ def test_the_list_and_the_overview_show_open_groups(admin: Browser, group: str) 
         page = admin.get(path).text
         assert f"/errors/{group}" in page
         assert "554 5.7.1 &lt;ada@a.example&gt; blocked by zen" in page
-    assert 'data-bad title="open, with failed jobs">1<' in admin.get("/errors").text
     assert "No error group is muted" in admin.get("/errors?state=muted").text
+
+
+def test_the_rail_counts_the_groups_that_the_page_calls_open(
+    admin: Browser, app: Flask, huey: JobHuey, group: str, ends: Any
+) -> None:
+    gone = ends("failed").id
+    run_one(huey)
+
+    def shown() -> tuple[str | Any, ...]:
+        app.extensions["watch"].forget()
+        found = re.search(COUNTS, admin.get("/errors").text)
+        assert found
+        return found.groups("")
+
+    assert shown() == (" data-bad", "2", "2", "2", "2")
+    huey.commands.delete([gone])
+    assert shown() == (" data-bad", "1", "2", "2", "1"), "no failed job carries one of them now"
+    for job in huey.reads.jobs(JobFilter(state=State.FAILED)).items:
+        huey.commands.delete([job.id])
+    assert shown() == ("", "none", "2", "2", "none"), "both are still open"
 
 
 def test_what_is_new_or_back_since_yesterday_is_listed_alone(
