@@ -214,14 +214,14 @@
   function offer(button, many) { // a title says which role it needs: then it stays off
     if (!button.title) button.disabled = !many;
     const verb = button.dataset.verb;
-    if (verb) button.textContent = many ? `${verb} ${many} selected` : `${verb} selected`;
+    if (verb) button.textContent = many ? `${verb} ${many} ticked` : `${verb} ticked`;
   }
 
   function showCount(bar, many) {
     const label = one(".selected", bar);
     if (!label) return;
     label.hidden = !many;
-    label.textContent = `${many} selected`;
+    label.textContent = `${many} ticked on this page`;
     one(".matching", bar).hidden = many > 0;
   }
 

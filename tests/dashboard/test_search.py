@@ -63,7 +63,7 @@ def test_a_query_finds_and_its_chips_take_it_apart(admin: Browser, jobs: Any) ->
         "/jobs?status=failed&q=task%3Awrites",
     ]
     assert shown(admin.get(chips[1].replace("&amp;", "&")).text) == ("2", 2)
-    assert "Retry all 2" in page
+    assert "Retry all 2 that match" in page
     assert (
         "/operations/new?status=failed&amp;q=task%3Awrites+-to%3Ap1%40example.org&amp;kind=retry"
         in page

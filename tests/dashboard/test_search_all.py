@@ -206,6 +206,6 @@ def test_in_a_browser_the_button_leads_to_the_result_and_its_boxes_count(
     expect(page.locator("h1")).to_have_text("3 found")
     page.wait_for_load_state()
     page.locator("tbody input[type=checkbox]").first.click()
-    expect(page.locator("[data-verb=Retry]")).to_have_text("Retry 1 selected")
-    page.get_by_role("link", name="Retry all 3").click()
+    expect(page.locator("[data-verb=Retry]")).to_have_text("Retry 1 ticked")
+    page.get_by_role("link", name="Retry all 3 found").click()
     expect(page.locator("h1")).to_have_text("Retry 3 jobs")
