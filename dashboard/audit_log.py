@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, bindparam, select
 
 from dashboard import answers, exporting, shapes
 from dashboard.models import AuditEntry
@@ -49,11 +49,14 @@ def page(wanted: Wanted, before: int | None = None, limit: int = AT_ONCE) -> Seq
         return list(db.scalars(query.where(AuditEntry.id < before) if before else query))
 
 
+SIGNED_IN = (AuditEntry.action == "sign_in") & (AuditEntry.outcome == "done")
+NEWEST = Wanted().narrowed().where(~SIGNED_IN).limit(bindparam("limit"))
+
+
 def newest(limit: int) -> Sequence[AuditEntry]:
     """Return the newest acts; that somebody signed in, and may look, is none."""
-    quiet = (AuditEntry.action == "sign_in") & (AuditEntry.outcome == "done")
     with reading() as db:
-        return list(db.scalars(Wanted().narrowed().where(~quiet).limit(limit)))
+        return list(db.scalars(NEWEST, {"limit": limit}))
 
 
 def entries(wanted: Wanted) -> Iterator[AuditEntry]:

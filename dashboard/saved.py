@@ -10,12 +10,13 @@ from dashboard.models import SavedView
 from tasks.database import reading, session
 
 MOST = 100
+BY_NAME = select(SavedView).order_by(SavedView.name)  # each look at the jobs asks it
 
 
 def views() -> Sequence[SavedView]:
     """Return the saved views by name."""
     with reading() as db:
-        return list(db.scalars(select(SavedView).order_by(SavedView.name)))
+        return list(db.scalars(BY_NAME))
 
 
 def save(name: str, text: str, columns: str, owner: str) -> str:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from flask import flash, redirect, request, url_for
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from dashboard import actions, arrows, auth, formats, plots, traces
@@ -26,6 +26,13 @@ from tasks.engine.instance import TaskRun
 from tasks.engine.records import Attempt, Job
 from tasks.mailer import models as mail
 from tasks.mailer.messages import BY_NAME as EMAIL_TYPES
+
+ACTS = (
+    select(AuditEntry)
+    .where(AuditEntry.target == bindparam("job_id"), AuditEntry.outcome == "done")
+    .order_by(AuditEntry.id)
+    .limit(50)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,7 @@ def _end(job: Job) -> datetime | None:
 
 
 def _acts(db: Session, job_id: str) -> list[AuditEntry]:
-    query = select(AuditEntry).where(AuditEntry.target == job_id, AuditEntry.outcome == "done")
-    return list(db.scalars(query.order_by(AuditEntry.id).limit(50)))
+    return list(db.scalars(ACTS, {"job_id": job_id}))
 
 
 def _copies(acts: Sequence[AuditEntry]) -> dict[str, list[str]]:

@@ -187,9 +187,12 @@ def incidents(db: Session, rule_id: int | None = None, cursor: int | None = None
     return list(db.scalars(query))
 
 
+OPEN = select(AlertIncident).where(AlertIncident.open_of.is_not(None))  # each look asks it
+
+
 def open_incidents(db: Session) -> list[AlertIncident]:
     """Return what fires now: critical ones first, then the oldest."""
-    found = db.scalars(select(AlertIncident).where(AlertIncident.open_of.is_not(None)))
+    found = db.scalars(OPEN)
     return sorted(found, key=lambda one: (one.severity != "critical", one.opened_at))
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Select,
     String,
     Text,
+    bindparam,
     case,
     cast,
     extract,
@@ -147,9 +148,14 @@ def by_key(db: Session, key: str) -> EmailMessage | None:
     return db.scalars(select(EmailMessage).where(EmailMessage.key == key)).first()
 
 
+OF_JOB = select(EmailMessage).where(
+    EmailMessage.job_id == bindparam("job_id")
+)  # of each look at a job
+
+
 def by_job(db: Session, job_id: str) -> EmailMessage | None:
     """Return the mail of a job."""
-    return db.scalars(select(EmailMessage).where(EmailMessage.job_id == job_id)).first()
+    return db.scalars(OF_JOB, {"job_id": job_id}).first()
 
 
 def by_jobs(db: Session, job_ids: Sequence[str]) -> dict[str, EmailMessage]:

@@ -13,6 +13,7 @@ Cost       O(queues)
 ]]
 --@include lib/groups
 local STATES = {'scheduled', 'waiting', 'active', 'retrying', 'completed', 'failed', 'cancelled'}
+local OFTEN = {waiting = true, completed = true, failed = true}
 clock('0')
 local names, known, newest = {}, {}, 0
 for n, q in ipairs(ARGV) do names[n], known[q] = q, true end
@@ -24,10 +25,12 @@ end
 local queues = {}
 for n, q in ipairs(names) do
   local at, counts, oldest = K.state..q..':', {}, ''
-  for i, state in ipairs(STATES) do counts[i] = redis.call('ZCARD', at..state) end
-  if counts[2] > 0 then
-    oldest = num(tonumber(redis.call('ZRANGE', at..'waiting', 0, 0, 'WITHSCORES')[2]))
+  -- Of hundreds of queues most have none of these: one command instead of four.
+  local some = redis.call('EXISTS', at..'scheduled', at..'active', at..'retrying', at..'cancelled') > 0
+  for i, state in ipairs(STATES) do
+    counts[i] = (some or OFTEN[state]) and redis.call('ZCARD', at..state) or 0
   end
+  if counts[2] > 0 then oldest = redis.call('ZRANGE', at..'waiting', 0, 0, 'WITHSCORES')[2] end
   if counts[5] > 0 then
     newest = math.max(newest, tonumber(redis.call('ZREVRANGE', at..'completed', 0, 0, 'WITHSCORES')[2]))
   end

@@ -79,4 +79,4 @@ def _read(row: Sequence[Any], rate: Rate | None, declared: Queue | None) -> Read
 
 def _age_s(at: datetime, score: bytes) -> float:
     """Return seconds since a score; the server's clock has ms there, a score has us."""
-    return max(0.0, (at - rows.micros(score)).total_seconds())
+    return max(0.0, at.timestamp() - int(score) / 1_000_000)
