@@ -6,6 +6,7 @@ not the job, is the place in the list: a job that was retried has left it, its n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
@@ -46,12 +47,15 @@ def search() -> str:
     return urlencode({name: request.args[name] for name in FILTERS if request.args.get(name)})
 
 
-def address(job: Job, text: str) -> str:
-    """Return a job's address as one of a search's; a list asks for one in each row, so by hand."""
-    here = f"{request.script_root}/jobs/{quote(job.id, safe='')}"
-    if job.changed_at is None:
-        return here
-    return f"{here}?at={score(job.changed_at)}{f'&in={quote_plus(text)}' if text else ''}"
+def addresses(text: str) -> Callable[[Job], str]:
+    """Return what names a job's address as one of a search's; a list asks it for each row, so by hand."""
+    before, after = f"{request.script_root}/jobs/", f"&in={quote_plus(text)}" if text else ""
+
+    def address(job: Job) -> str:
+        here = before + quote(job.id, safe="")
+        return f"{here}?at={score(job.changed_at)}{after}" if job.changed_at else here
+
+    return address
 
 
 def found() -> Arrows | None:
@@ -79,5 +83,5 @@ def found() -> Arrows | None:
 def _side(job: Job | None, cursor: str | None, text: str, back: str) -> str:
     """Return where one arrow leads: to the job, or to the list where the search goes on."""
     if job is not None:
-        return address(job, text)
+        return addresses(text)(job)
     return f"{back}{'&' if '?' in back else '?'}cursor={cursor}" if cursor else ""

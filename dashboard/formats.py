@@ -288,12 +288,19 @@ def compact(job: Any, most: int = 64) -> str:
     return middle(", ".join(parts), most)
 
 
+_line = json.JSONEncoder(ensure_ascii=False, default=str).encode  # a list writes hundreds
+
+
 def as_json(value: Any, indent: int | None = None) -> str:
     """Return a value as JSON that a person can read: letters as they are.
 
     Marks that turn the direction of text stay escaped: they would show another value than there is.
     """
-    text = json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    text = (
+        _line(value)
+        if indent is None
+        else json.dumps(value, ensure_ascii=False, default=str, indent=indent)
+    )
     return TURNS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

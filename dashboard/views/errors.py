@@ -92,7 +92,7 @@ def _whole(found: ErrorGroup, page: Page) -> dict[str, Any]:
         "trace": traces.read(error.traceback) if error and error.traceback else None, "mutes": MUTES,
         "minutes": bars(found.minutes), "new_since": utcnow() - NEW, "query": f"group:{group}",
         "looked_at": LOOKED_AT, "task": found.task,
-        "address": partial(arrows.address, text=urlencode({"status": "failed", "q": f"group:{group}"})),
+        "address": arrows.addresses(urlencode({"status": "failed", "q": f"group:{group}"})),
     }  # fmt: skip
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from flask import Blueprint, abort, current_app, flash, redirect, request, url_for
@@ -75,7 +74,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
         bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), too_old=_too_old(wanted), chips=[] if error and page else searching.chips(),
         views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
         typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
-        address=partial(arrows.address, text=arrows.search()), columns=columns.shown(wanted),
+        address=arrows.addresses(arrows.search()), columns=columns.shown(wanted),
         all_columns=columns.COLUMNS, chosen=columns.chosen(), density=columns.density(), densities=columns.DENSITIES, kept_columns=columns.kept(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from browsing import Browser
 from driving import run_all
 from flask import Flask, url_for
 
-from dashboard.arrows import address as address_of
+from dashboard.arrows import addresses
 from tasks.engine import Job, JobHuey, Permanent, State, Unreachable
 from tasks.engine.rows import EPOCH, score
 
@@ -326,8 +326,8 @@ def test_the_address_of_a_job_in_a_list_is_the_one_that_flask_builds(app: Flask,
     moved = replace(job, changed_at=EPOCH + timedelta(days=20_000))
     within = {"at": score(EPOCH + timedelta(days=20_000))} | ({"in": text} if text else {})
     with app.test_request_context("/jobs", environ_overrides={"SCRIPT_NAME": "/jobs-admin"}):
-        assert unquote(address_of(job, text)) == unquote(url_for("jobs.show", job_id=job.id))
-        found = urlsplit(address_of(moved, text))
+        assert unquote(addresses(text)(job)) == unquote(url_for("jobs.show", job_id=job.id))
+        found = urlsplit(addresses(text)(moved))
         built = urlsplit(url_for("jobs.show", job_id=job.id, **within))
     assert parse_qs(found.query) == parse_qs(built.query)
     assert unquote(found.path) == unquote(built.path)
