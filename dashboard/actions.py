@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -27,7 +27,7 @@ from dashboard.bulk_acts import bulk_action
 from dashboard.rights import BY_NAME
 from tasks import emails
 from tasks.database import session, utcnow
-from tasks.engine import JobHuey, UnknownJob
+from tasks.engine import JobHuey, Outcome, UnknownJob
 from tasks.mailer import models as mail
 
 
@@ -77,6 +77,28 @@ def start_bulk(huey: JobHuey, actor: Actor | None, kind: str, **params: Any) -> 
     if name == "empty":
         raise Refused("A queue is emptied by its name, on its own page")
     return run(huey, actor, name, kind, **params)
+
+
+def lift(huey: JobHuey, actor: Actor | None, addresses: Sequence[str], reason: str) -> Result:
+    """Lift suppressions, one act and one audit row each; what could not be is said of each.
+
+    Raises: as `run`; Refused where none was lifted.
+    """
+    outcomes = []
+    for address in dict.fromkeys(each for each in addresses if each):
+        try:
+            said = run(huey, actor, "lift", address, reason=reason).message
+            outcomes.append(Outcome(id=address, done=True, detail=said))
+        except Refused as exc:
+            outcomes.append(Outcome(id=address, done=False, detail=str(exc)))
+    done = sum(outcome.done for outcome in outcomes)
+    if not done:
+        raise Refused(outcomes[0].detail if outcomes else "Nothing lifted: no address is ticked")
+    if len(outcomes) == 1:
+        return Result(message=outcomes[0].detail, outcomes=outcomes)
+    left = f"; {len(outcomes) - done} could not" if done < len(outcomes) else ""
+    many = f"{done} addresses get" if done > 1 else "1 address gets"
+    return Result(message=f"{many} mail again{left}", outcomes=outcomes)
 
 
 def _mute_group(ask: Ask) -> Result:

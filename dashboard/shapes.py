@@ -284,6 +284,15 @@ class Release(Body):
         return self
 
 
+class Lift(Body):
+    """Which suppressed addresses get mail again, and why."""
+
+    addresses: Annotated[
+        list[Annotated[str, Field(max_length=320)]], Field(min_length=1, max_length=500)
+    ]
+    reason: Text = ""
+
+
 class Resend(Body):
     """A new copy, also to a corrected address."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, jsonify
 from pydantic import ValidationError
 
-from dashboard import actions, answers, shapes
+from dashboard import actions, answers, auth, shapes
 from dashboard.api.calls import act, body, call, query
 from dashboard.api.idempotency import idempotent
 from dashboard.api.jobs import job_answer
@@ -182,3 +182,11 @@ def suppress(address: str) -> Any:
 def lift(address: str) -> Any:
     act("lift", address)
     return "", 204
+
+
+@call("POST", "/api/emails/suppressions/lift", "operator", "Lift suppressions", body=shapes.Lift)
+def lift_many() -> Any:
+    given = body(shapes.Lift)
+    found = actions.lift(actions.huey(), auth.actor(), given.addresses, given.reason).outcomes
+    items = [{"address": o.id, "lifted": o.done, "detail": o.detail} for o in found]
+    return jsonify({"matched": len(items), "items": items})

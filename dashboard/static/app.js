@@ -38,7 +38,7 @@
   const due = new Map();
   const every = (region) => Number(region.dataset.every) || 5;
   const postpone = (region, seconds) => due.set(region.id, Date.now() + seconds * 1000);
-  const boxes = () => all("#jobs-form tbody input[type=checkbox]");
+  const boxes = () => all("[data-ticks] tbody input[type=checkbox]");
 
   function isTyping(region) {
     const at = document.activeElement;
@@ -200,7 +200,7 @@
   }
 
   function count() {
-    const form = one("#jobs-form");
+    const form = one("[data-ticks]");
     const bar = form && one(".result-bar", form);
     if (!bar) return;
     const many = boxes().filter((box) => box.checked).length;
@@ -248,9 +248,9 @@
   }
 
   document.addEventListener("click", ({ target, shiftKey }) => {
-    if (target.matches("#jobs-form tbody input[type=checkbox]")) tickRange(target, shiftKey);
+    if (target.matches("[data-ticks] tbody input[type=checkbox]")) tickRange(target, shiftKey);
     if (target.matches("[data-select-all]")) for (const each of boxes()) each.checked = target.checked;
-    if (target.matches("#jobs-form input[type=checkbox]")) count();
+    if (target.matches("[data-ticks] input[type=checkbox]")) count();
     const button = target.closest("[data-copy], [data-copy-from]");
     if (button) copy(button);
     if (target.closest("[data-dismiss]")) target.closest(".toast").remove();

@@ -18,6 +18,7 @@ from tasks.mailer.messages import EVERY, MESSAGES, NAMES, email_type
 
 bp = Blueprint("emails", __name__)
 AT_ONCE = 50
+LISTED = 500  # suppressed addresses, the newest
 
 
 @bp.get("/emails")
@@ -105,8 +106,8 @@ def preview_body() -> Any:
 def suppressions() -> Any:
     """List the addresses that get no mail."""
     with reading() as db:
-        found = models.suppressions(db)
-    return render("suppressions.html", rows=found)
+        found = models.suppressions(db, LISTED + 1)
+    return render("suppressions.html", rows=found[:LISTED], more=len(found) > LISTED)
 
 
 def _back(target: str) -> Any:
@@ -157,11 +158,15 @@ def release_all() -> Any:
 
 @bp.post("/emails/suppressions/<any(suppress, lift):what>")
 def suppress(what: str) -> Any:
-    """Suppress an address, or lift it."""
+    """Suppress an address, or lift it or all that are ticked."""
+    given = [address.strip()[:320] for address in request.form.getlist("address")] or [""]
+    reason = request.form.get("reason", "")[:200]
     try:
-        result = actions.run(actions.huey(), auth.actor(), what, request.form.get("address", "").strip()[:320],
-                             reason=request.form.get("reason", "")[:200])  # fmt: skip
-        flash(result.message, "plain")
+        if what == "lift":
+            said = actions.lift(actions.huey(), auth.actor(), given, reason).message
+        else:
+            said = actions.run(actions.huey(), auth.actor(), what, given[0], reason=reason).message
+        flash(said, "plain")
     except (ValueError, actions.Refused) as exc:
         flash(str(exc), "bad")
     return _back(local_path(request.form.get("next") or url_for("emails.suppressions")))
