@@ -60,8 +60,8 @@ SHAPES: Mapping[str, str] = {
     "Worker": "id:s host:s pid:i kind:s queues:[s] slots:i busy:i state:s started_at:t? seen_at:t? version:s outdated:b"
               " memory_bytes:i? jobs:[WorkerJob] died_at:t? gone:s? recovered:[RecoveredJob]",
     "Workers": "items:[Worker]",
-    "Batch": "id:s name:s by:s total:i counts:{i} progress:n adding:b closed_at:t? callback:s? callback_job:s? created_at:t?"
-             " finished_at:t?",
+    "Batch": "id:s name:s by:s total:i counts:{i} progress:n adding:b closed_at:t? callback:s? callback_job:s? callback_state:s?"
+             " callback_error:Error? created_at:t? finished_at:t?",
     "Batches": "items:[Batch]",
     "Tick": "at:t state:s job:s? run_ms:n? ended_at:t? by_hand:b",
     "Periodic": "task:s when:s expression:s? timezone:s? missed:s queue:s last_at:t? last_job:s? next_at:t? late_since:t?"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.engine import Job, JobHuey, Operation, Outcome
+from tasks.engine import Job, JobHuey, Operation, Outcome, State
 from tasks.engine.instance import Minute, Pause, PausedPart, Periodic, QueueStats, Snapshot, Worker
 from tasks.engine.records import Attempt, Batch, JobError
 from tasks.mailer.models import EmailMessage
@@ -130,12 +130,14 @@ def periodic_json(task: Periodic) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def batch_json(batch: Batch) -> dict[str, Any]:
-    """Return one batch."""
+def batch_json(batch: Batch, callback: Job | None) -> dict[str, Any]:
+    """Return one batch, and how its callback's job stands where there is one and it is kept."""
     return {
         "id": batch.id, "name": batch.name, "by": batch.by, "total": batch.total,
         "counts": {state.value: n for state, n in batch.counts.items()}, "progress": batch.progress,
         "adding": not batch.sealed, "closed_at": when(batch.closed_at), "callback": batch.callback or None, "callback_job": batch.callback_job,
+        "callback_state": callback and callback.state.value,
+        "callback_error": error_json(callback.error) if callback and callback.state is State.FAILED else None,
         "created_at": when(batch.created_at), "finished_at": when(batch.finished_at),
     }  # fmt: skip
 

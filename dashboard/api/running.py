@@ -48,12 +48,14 @@ def stop_worker(worker_id: str) -> Any:
 @call("GET", "/api/admin/batches", "viewer", "The newest batches", query=shapes.Newest)
 def batches() -> Any:
     found = reads().batches(query(shapes.Newest).limit)
-    return jsonify({"items": [answers.batch_json(batch) for batch in found]})
+    called = reads().callbacks(found)
+    return jsonify({"items": [answers.batch_json(batch, called.get(batch.id)) for batch in found]})
 
 
 @call("GET", "/api/admin/batches/<batch_id>", "viewer", "One batch with its members by state")
 def batch(batch_id: str) -> Any:
-    return jsonify(answers.batch_json(reads().batch(batch_id)))
+    found = reads().batch(batch_id)
+    return jsonify(answers.batch_json(found, reads().callbacks([found]).get(batch_id)))
 
 
 # Periodic tasks

@@ -11,14 +11,15 @@ from dashboard.pages import render, watch
 from dashboard.security import declare
 from tasks.engine import EngineError, JobFilter, State, Unreachable
 from tasks.engine.queueing.batches import ends_about
-from tasks.engine.records import LIVE, Batch, Term
+from tasks.engine.records import LIVE, Batch, Job, Term
 
 bp = Blueprint("batches", __name__)
 WORST_SHOWN = 20
 
 
-def _figures(batch: Batch) -> Any:
+def _figures(batch: Batch, callback: Job | None) -> Any:
     return (
+        callback and callback.state,
         batch.id,
         sorted(batch.counts.items()),
         batch.total,
@@ -37,21 +38,25 @@ def _members(batch_id: str, *states: State) -> JobFilter:
 def table() -> Any:
     """List the newest batches."""
     try:
-        found = actions.huey().reads.batches()
+        reads = actions.huey().reads
+        found = reads.batches()
+        called = reads.callbacks(found)
     except Unreachable as exc:
         return render("batches.html", batches=[], error=str(exc), status=503)
-    return render("batches.html", figures=[_figures(b) for b in found], batches=found, error="")
+    figures = [_figures(batch, called.get(batch.id)) for batch in found]
+    return render("batches.html", figures=figures, batches=found, called=called, error="")
 
 
 @bp.get("/batches/<batch_id>")
 def show(batch_id: str) -> Any:
-    """Show one batch: its members by state, those that failed, and its callback."""
+    """Show one batch: its members by state, those that failed, and how its callback went."""
     reads = actions.huey().reads
     batch = reads.batch(batch_id)
+    called = reads.callbacks([batch]).get(batch_id)
     failed = reads.jobs(_members(batch_id, State.FAILED), limit=WORST_SHOWN).items
     return render(
-        "batch.html", figures=(*_figures(batch), [job.id for job in failed]), batch=batch, failed=failed,
-        ends=ends_about(batch, watch().at),
+        "batch.html", figures=(*_figures(batch, called), [job.id for job in failed]), batch=batch, failed=failed,
+        called=called, ends=ends_about(batch, watch().at),
     )  # fmt: skip
 
 

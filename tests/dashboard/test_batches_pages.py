@@ -111,3 +111,30 @@ def test_a_batch_whose_failed_jobs_were_deleted_does_not_say_that_none_failed(
     page = admin.get(f"/batches/{batch_id}").text
     assert "The jobs that failed are no longer kept" in page
     assert "No member has failed" not in page
+
+
+def test_a_callback_that_failed_is_said_with_its_job(
+    app: Flask, admin: Browser, huey: JobHuey, ends: Any
+) -> None:
+    token, _ = auth.create_token("robot", "viewer", "admin@example.org")
+    client, bearer = app.test_client(), {"Authorization": f"Bearer {token}"}
+    calls = huey.task(name="demo.calls", queue="maintenance")(lambda batch_id: ends.func("failed"))
+    batch_id = huey.batch([ends.s()], callback=calls.s())
+    assert "The callback" not in admin.get(f"/batches/{batch_id}").text
+    run_all(huey)
+    callback = huey.reads.batch(batch_id).callback_job
+    page = admin.get(f"/batches/{batch_id}").text
+    assert "The callback calls failed" in page
+    assert "</b> the door is &lt;locked&gt;" in page
+    assert f'href="/jobs/{callback}">Show its job</a>' in page
+    assert f'<a class="plain" href="/jobs/{callback}">' in admin.get("/batches").text
+    one = client.get(f"/api/admin/batches/{batch_id}", headers=bearer).json
+    assert (one["callback_state"], one["callback_error"]["type"]) == ("failed", "Permanent")
+    assert callback
+    huey.commands.retry([callback])
+    assert "The callback" not in admin.get(f"/batches/{batch_id}").text, "it runs again"
+    run_all(huey)
+    huey.commands.delete([callback])
+    assert "once; its job is no longer kept" in admin.get(f"/batches/{batch_id}").text
+    (item,) = client.get("/api/admin/batches", headers=bearer).json["items"]
+    assert (item["callback_state"], item["callback_error"]) == (None, None)

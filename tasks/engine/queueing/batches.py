@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,7 +14,7 @@ from tasks.engine.current import RUNNING
 from tasks.engine.errors import EngineError, UnknownBatch
 from tasks.engine.ids import FOREIGN, new_id
 from tasks.engine.queueing.enqueueing import Enqueueing
-from tasks.engine.records import FINAL, Batch, State
+from tasks.engine.records import FINAL, Batch, Job, State
 from tasks.engine.storage import JobStorage
 
 MOST_LISTED = 500
@@ -125,6 +125,7 @@ class BatchReads:
     """The questions about batches; Reads inherits it."""
 
     storage: JobStorage
+    some: Callable[[Sequence[str]], dict[str, Job]]
 
     def batch(self, batch_id: str) -> Batch:
         """Return one batch. Raises UnknownBatch."""
@@ -144,6 +145,12 @@ class BatchReads:
             return []
         reply = self.storage.pipeline([("HGETALL", self.storage.keys.of("batch", i)) for i in ids])
         return [_batch(i, rows.flat(found)) for i, found in zip(ids, reply, strict=True) if found]
+
+    def callbacks(self, batches: Sequence[Batch]) -> dict[str, Job]:
+        """Return the callbacks' jobs that were queued and are kept, by batch. Cost: as of `some`."""
+        jobs = self.some([batch.callback_job for batch in batches if batch.callback_job])
+        found = {batch.id: jobs.get(batch.callback_job or "") for batch in batches}
+        return {batch_id: job for batch_id, job in found.items() if job}
 
 
 def _batch(batch_id: str, found: Mapping[str, str]) -> Batch:
