@@ -181,11 +181,19 @@ def _paused(name: str, pause: Pause, held: str, act: str, address: str) -> Banne
     )  # fmt: skip
 
 
+def why_off(name: str) -> str:
+    """Return why an act is off for whoever looks: the role it needs, or that Redis is away; else ""."""
+    action = rights.BY_NAME[name]
+    if not rights.may(auth.actor(), name):
+        return f"needs the role {action.role}"
+    return "off while Redis is away" if action.scope in rights.ON_REDIS and watch().error else ""
+
+
 def init_app(app: Flask) -> None:
     """Give every template what the frame shows."""
     app.context_processor(_frame)
     app.jinja_env.globals.update(
-        may=lambda name: rights.may(auth.actor(), name), row_acts=lambda: rights.row_acts(auth.actor()), applies=rights.applies,
+        may=lambda name: rights.may(auth.actor(), name), why_off=why_off, row_acts=lambda: rights.row_acts(auth.actor()), applies=rights.applies,
         needs=lambda name: rights.BY_NAME[name].role, has_page=lambda name: name in app.view_functions, charts=charts, State=State,
         filter_names=("queue", *Wanted.model_fields), kinds_for=orders.menu,
         csrf_token=generate_csrf, consumer=lambda: consumer_of(actions.huey()), with_args=with_args, htmx_config=json.dumps(HTMX),

@@ -33,6 +33,8 @@ IN_A_ROW = {
     "failed": ("retry",),
     "cancelled": ("retry",),
 }  # of a job table; other states: see row_acts
+ON_REDIS = ("queue", "task", "tag", "periodic", "worker", "error", "operation", "jobs")
+"""Scopes whose acts change nothing while Redis is away; a job or a mail may be in the outbox."""
 FINAL_STATES = ("completed", "failed", "cancelled")
 NOT_STARTED = ("scheduled", "waiting", "retrying")
 ACTIONS: tuple[Action, ...] = (

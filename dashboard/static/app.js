@@ -17,11 +17,21 @@
 
   function light(state) {
     const live = one(".live");
-    for (const button of all(".main form[method=post] button")) button.inert = state === "stale";
+    takeAway(state === "stale");
     if (!live || live.dataset.state === state) return;
     live.dataset.state = state;
     one("span", live).textContent = WORDS[state];
     tellStale(state === "stale");
+  }
+
+  // Acts are off while figures are old: buttons, links that lead to acts, and forms but the one being filled in.
+  function takeAway(off) {
+    for (const act of all(".main form[method=post] button, .main a[data-act]")) act.inert = off;
+    for (const note of all("[data-when-off]")) note.remove();
+    for (const form of all(".main form.form[method=post]")) {
+      form.inert = off && !form.contains(document.activeElement);
+      if (off && one("button:enabled", form)) form.after(one("#off").content.cloneNode(true));
+    }
   }
 
   function tellStale(stale) {
@@ -330,7 +340,7 @@
     if (row && ROW_KEYS[event.key]) return () => ROW_KEYS[event.key](row);
     const own = row && one(`[data-row-key="${key}"]`, row);
     if (own) return () => own.click();
-    const act = one(`.main [data-key~="${key}"]:not(:disabled)`);
+    const act = one(`.main [data-key~="${key}"]:not(:disabled, [inert], [inert] *)`);
     if (act && !row) return () => use(act);
     return PAGE_KEYS[event.key] ?? (act ? () => use(act) : null);
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -89,6 +90,24 @@ def test_with_redis_away_an_act_changes_nothing_and_says_so(outage: Any, admin: 
     page = admin.get("/audit").text
     assert 'data-kind="bad"' in page
     assert ("pause", "email", "failed") in audit()
+
+
+def test_without_script_the_acts_of_a_queue_are_off_with_the_reason(
+    outage: Any, admin: Browser
+) -> None:
+    page = " ".join(admin.get("/queues/email").text.split())
+    for label in ("Pause…", "Move all to", "Empty"):
+        found = re.search(rf'<a class="button[^>]*>(?:(?!</a>).)*{label}</a>', page)
+        assert found, label
+        assert ("data-act href=" in found[0], 'title="off while Redis is away"' in found[0]) == (
+            False,
+            True,
+        )
+    assert page.count("Off while Redis is away</p>") == 2, "of the pause and of the limits"
+    assert 'href="/queues/email/empty"' not in page
+    assert "disabled" not in admin.get("/emails/suppressions").text, "these rest on SQL"
+    outage.start()
+    wait_until(lambda: 'href="/queues/email/empty"' in admin.get("/queues/email").text)
 
 
 def test_the_page_heals_when_redis_is_back(outage: Any, admin: Browser) -> None:

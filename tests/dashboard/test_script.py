@@ -299,16 +299,24 @@ def test_the_theme_changes_at_once_and_stays(page: Page) -> None:
 def test_a_page_without_an_answer_says_so_and_takes_its_acts_away(
     page: Page, hasten: Callable[[], None]
 ) -> None:
-    page.goto("/queues")
+    page.goto("/queues/email")
+    off = "each => Boolean(each.closest('[inert]'))"
+    page.locator("#rate").focus()
     page.context.set_offline(True)
     hasten()
     expect(page.locator(".live")).to_have_text("Stale")
     expect(page.locator("[data-when-stale]")).to_be_visible()
-    assert page.locator(".main form button").first.evaluate("button => button.inert")
+    for act in (".main form button", ".main a[data-key=p]", "text=Move all to", "#reason"):
+        assert page.locator(act).first.evaluate(off), act
+    assert not page.locator("#rate").evaluate(off), "somebody fills that form in"
+    expect(page.locator("[data-when-off]").first).to_have_text("Off until fresh figures come.")
+    page.locator("body").press("p")
+    assert not page.url.endswith("#pause"), "nor by its key"
     page.context.set_offline(False)
     hasten()
     expect(page.locator(".live")).to_have_text("Live")
     expect(page.locator("[data-when-stale]")).to_be_hidden()
+    expect(page.locator("[data-when-off], .main [inert]")).to_have_count(0)
 
 
 def test_a_page_with_old_figures_asks_soon_whatever_the_server_wished(
