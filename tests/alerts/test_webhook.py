@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from alerting import Hook, deliver, make_hook, make_rule, notices
 from driving import Span, run_one
+from waiting import PATIENCE_S
 
 from tasks import database as db
 from tasks import settings
@@ -265,38 +267,33 @@ def test_of_an_url_only_the_host_is_shown(url: str, shown: str) -> None:
 
 
 @pytest.fixture
-def rude() -> Iterator[tuple[str, threading.Event]]:
-    """Give a server that takes a connection and answers a byte now and then, until it is told to stop."""
+def rude() -> Iterator[str]:
+    """Give a server that takes one connection and answers a byte now and then, to the test's end."""
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(PATIENCE_S)  # who waits in accept is not woken by a close
     stop = threading.Event()
 
     def serve() -> None:
-        while not stop.is_set():
-            try:
-                found, _ = listener.accept()
-            except OSError:
-                return
-            while not stop.wait(0.05):
-                try:
+        with contextlib.suppress(OSError):  # who asked has gone
+            found, _ = listener.accept()
+            with found:
+                while not stop.wait(0.05):
                     found.sendall(b"H")
-                except OSError:
-                    break
-            found.close()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/", stop
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
     stop.set()
-    listener.close()
     thread.join()
+    listener.close()
 
 
 def test_a_server_that_answers_a_byte_at_a_time_is_cut(
-    rude: tuple[str, threading.Event], monkeypatch: pytest.MonkeyPatch
+    rude: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(webhook, "WHOLE_S", 0.5)
     with pytest.raises(NotSent) as seen:
-        webhook.post(rude[0], b"{}", {}, private=True)
+        webhook.post(rude, b"{}", {}, private=True)
     assert seen.value.again
 
 
