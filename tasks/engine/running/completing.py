@@ -86,11 +86,9 @@ class _Kind:
     def write(self, outcome: Outcome, texts: list[str | bytes]) -> None:
         """Add id, token, what is kept of a job (its figures, envelope and result), and its run."""
         # At once: this is done for each job, and looking a field up costs as much as reading it.
-        (job_id, token, envelope, _, allowed, _, _, _, _, _, now_ms, starts, at, _, plain) = (
-            outcome.job
-        )
+        job_id, token, envelope, _, allowed, _, _, _, _, _, _, starts, _, _, plain = outcome.job
         ready, created, request, priority, indexes, by, tags = plain
-        began = now_ms if starts else now_ms + max(0, round((outcome.begun - at) * 1000))
+        began = outcome.begun_ms()
         took, wait, result = round(outcome.ran_s * 1000), began - int(ready), outcome.result
         ended = began + took
         if not starts:
@@ -105,7 +103,7 @@ class _Kind:
             self.found.append((self.written, (indexes, by)))
         line = (
             f"{'0' if result is None else '1'}\tcompleted\t{len(envelope)}\t{self.name}\t{priority}"
-            f"\t{created}\t\t{began}\t{ended}\t{max(0, allowed - 1 - outcome.retries_left)}"
+            f"\t{created}\t\t{began}\t{ended}\t{outcome.used()}"
             f"\t{'' if allowed == 1 else allowed}\t\t\t{self.proc}"
             f"\t\t{indexes}\t{max(0, wait)}\t{by}\t\t{tags}\t{request}\t\t\t\t\t\n"
         )
