@@ -55,24 +55,18 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
-REDIS = ("redis://", "rediss://", "unix://")
-REDIS_FORMS = (
-    "redis://host:port/0, rediss://host:port/0, unix:///path/redis.sock,"
-    " redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:6379,host:6379"
-)
-
-
 def _redis(value: str) -> str:
-    if not value or value.startswith(REDIS):
+    if not value:
         return value
-    from tasks.engine import EngineError, moving  # the few who need it wait for it
+    from tasks.engine import EngineError, addresses  # without an address nobody waits for it
 
-    if not value.startswith(moving.SCHEMES):
-        raise ValueError(REDIS_FORMS)
-    try:
-        moving.parted(value)
-    except EngineError as exc:
-        raise ValueError(f"{REDIS_FORMS} ({exc})") from exc
+    if value.startswith(addresses.MOVING):
+        try:
+            addresses.parted(value)
+        except EngineError as exc:
+            raise ValueError(f"{addresses.FORMS} ({exc})") from exc
+    elif not value.startswith(addresses.LONE):
+        raise ValueError(addresses.FORMS)
     return value
 
 

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection, parse_url
+from redis.connection import Connection, SSLConnection
 from redis.crc import key_slot
 from redis.retry import Retry
 
-from tasks.engine.errors import EngineError
+from tasks.engine.addresses import Address, parted
 from tasks.engine.pool import Pool
 
-SCHEMES = ("redis+sentinel://", "rediss+sentinel://", "redis+cluster://", "rediss+cluster://")
-SENTINEL, CLUSTER = "redis+sentinel://host:26379,host:26379/service/0", "redis+cluster://host:6379,host:6379"  # fmt: skip
 ASKED_S = 1.0  # of one that knows the address, before the next is asked
 MOVED = (redis.exceptions.MovedError, redis.exceptions.AskError, redis.exceptions.ReadOnlyError)
-Address = tuple[str, int]
 Find = Callable[[], Address]
 
 
@@ -78,7 +74,7 @@ class MovingPool(Pool):
 
 
 def moving_pool(url: str, prefix: str, **options: Any) -> MovingPool:
-    """Return a pool for one of SCHEMES.
+    """Return a pool for one of addresses.MOVING.
 
     Args:
         prefix: of all keys; of a Cluster the node is taken that has its slot.
@@ -95,27 +91,6 @@ def moving_pool(url: str, prefix: str, **options: Any) -> MovingPool:
         find = _owner(nodes, key_slot(prefix.encode()), {**given, **asked, "ssl": secure})
     made = _MovingSSL if secure else _Moving
     return MovingPool(find, connection_class=made, **{**options, **given})
-
-
-def parted(url: str) -> tuple[dict[str, Any], Sequence[Address], str]:
-    """Part a URL into redis-py's options, the addresses, and Sentinel's service. Raises EngineError."""
-    rest, _, query = url.partition("://")[2].partition("?")
-    place, _, path = rest.partition("/")
-    credentials, at, hosts = place.rpartition("@")
-    service, _, db = path.partition("/")
-    by_sentinel = "+sentinel:" in url
-    try:
-        given = parse_url(f"redis://{credentials}{at}host/{db}?{query}")
-        parts = [urlsplit(f"//{host}") for host in hosts.split(",") if host]
-        port = 26379 if by_sentinel else 6379
-        nodes = [(part.hostname or "", part.port or port) for part in parts]
-    except ValueError as exc:
-        raise EngineError(f"the Redis address is not understood: {exc}") from exc
-    if not nodes or by_sentinel != bool(service):
-        form = SENTINEL if by_sentinel else CLUSTER
-        raise EngineError(f"the Redis address is not understood; {form} is expected")
-    given.pop("host")
-    return given, nodes, service
 
 
 def _asking(known: list[Address], ask: Callable[[redis.Redis], Address | None], options: Mapping[str, Any],

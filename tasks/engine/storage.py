@@ -11,7 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tasks.engine import moving
+from tasks.engine import addresses, moving
 from tasks.engine.adding import ENCODE, Added, Adding, Row, add_one, repeat
 from tasks.engine.errors import EngineError, Unreachable
 from tasks.engine.huey_storage import HueyStorage
@@ -22,7 +22,6 @@ from tasks.engine.scripts import Begun, Scripts, refusal
 CONNECT_TIMEOUT_S = 1.0
 SOCKET_TIMEOUT_S = 3.0
 BLOCK_S = 2.0  # under the socket timeout: a longer blocking pop never returns from redis-py 8
-SCHEMES = ("redis://", "rediss://", "unix://")
 
 
 def connect(url: str, prefix: str = "") -> redis.Redis:
@@ -37,12 +36,11 @@ def connect(url: str, prefix: str = "") -> redis.Redis:
         "retry": Retry(NoBackoff(), 0), "socket_connect_timeout": CONNECT_TIMEOUT_S,
         "socket_timeout": SOCKET_TIMEOUT_S, "max_connections": 1000, "command_packer": packer(),
     }  # fmt: skip
-    if url.startswith(moving.SCHEMES):
+    if url.startswith(addresses.MOVING):
         return redis.Redis.from_pool(moving.moving_pool(url, prefix, **options))
-    if not url.startswith(SCHEMES):
+    if not url.startswith(addresses.LONE):
         raise EngineError(
-            f"the Redis address begins {url.split(':')[0]}:; redis://, rediss://, unix://,"
-            " redis+sentinel:// or redis+cluster:// is expected"
+            f"the Redis address begins {url.split(':')[0]}:; {addresses.FORMS} is expected"
         )
     return redis.Redis.from_pool(Pool.from_url(url, **options))
 

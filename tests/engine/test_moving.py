@@ -16,8 +16,9 @@ from servers import OwnServer, binary, own_server
 from waiting import PATIENCE_S, wait_until
 
 from tasks.engine import EngineError, JobHuey, Queue, Unreachable
+from tasks.engine.addresses import parted
 from tasks.engine.keys import Keys
-from tasks.engine.moving import MovingPool, _Moving, parted
+from tasks.engine.moving import MovingPool, _Moving
 
 SLOTS = 16384
 MakeHuey = Callable[..., JobHuey]
