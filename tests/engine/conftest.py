@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -59,3 +59,18 @@ def tens(huey: JobHuey, monkeypatch: pytest.MonkeyPatch) -> JobHuey:
     monkeypatch.setattr(huey.commands.stepper, "size", 10)
     monkeypatch.setattr(huey.commands.stepper, "_fit", lambda many, took_s: None)
     return huey
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[JobHuey], str]:
+    """Let a consumer refuse to start, with exit 2. Returns: the one sentence that it says."""
+
+    def start(huey: JobHuey) -> str:
+        with pytest.raises(SystemExit) as stopped:
+            huey.create_consumer(workers=1).start()
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return start
