@@ -78,7 +78,7 @@ def _guard(token: str) -> None:
 def _headers(response: Response) -> Response:
     response.headers.setdefault("Content-Security-Policy", PAGE_POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers["Referrer-Policy"] = "same-origin"  # no-referrer makes a form's Origin null
     if request.endpoint != "static":
         response.headers["Cache-Control"] = "no-store"
     return response

@@ -186,6 +186,16 @@ def test_the_forms_turn_a_knob_and_empty_the_inbox(
     assert store.find() == ([], 0)
 
 
+def test_a_browser_may_send_the_forms(client: FlaskClient, knobs: KnobBox) -> None:
+    page = client.get("/")
+    # Under "no-referrer" browsers send `Origin: null` with a form, which is refused.
+    assert page.headers["Referrer-Policy"] == "same-origin"
+    own = {"Origin": "http://localhost"}
+    form = {"token": token(client), "preset": "Unreachable"}
+    assert client.post("/knobs", data=form, headers=own).status_code == 303
+    assert knobs.now.refuse == "connect"
+
+
 def test_only_the_newest_are_kept_and_a_restart_finds_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
