@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from flask import Blueprint, abort, request
 from pydantic import BaseModel
 
 from dashboard import actions, auth
+from dashboard.meaning import alike
 from dashboard.problems import BadField
+from tasks.engine import UnknownTask
 
 bp = Blueprint("api", __name__)
 
@@ -85,3 +87,18 @@ def reads() -> Any:
 def queue_name(queue: str) -> str | None:
     """Return the queue an address names; None for `all`."""
     return None if queue == "all" else queue
+
+
+def task_name(given: str, known: Collection[str]) -> str:
+    """Return the task that an address names, whole or by its last parts as the search takes them.
+
+    Raises: UnknownTask, saying what may be meant, where that is none or several.
+    """
+    found = [given] if given in known else [n for n in known if n.endswith(f".{given}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UnknownTask(f"{given!r} ends {len(found)} tasks: say which, {' or '.join(sorted(found)[:5])}")  # fmt: skip
+    words = {name: name for name in known} | {name.rpartition(".")[2]: name for name in known}
+    meant = next(iter(alike(given, words, 1)), "")
+    raise UnknownTask(f"there is no task {given!r} here{'. Did you mean ' + meant + '?' if meant else ''}")  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Any
 from flask import current_app, jsonify
 
 from dashboard import answers, shapes
-from dashboard.api.calls import act, body, call, query, queue_name, reads
+from dashboard.api.calls import act, body, call, query, queue_name, reads, task_name
 from dashboard.health import as_json
 from dashboard.problems import BadField
 from tasks.engine import Unreachable
@@ -91,6 +91,11 @@ def pauses() -> Any:
       "Start no more jobs of a task or a tag, or start them again", body=shapes.PauseBody)  # fmt: skip
 def pause_part(of: str, name: str, verb: str) -> Any:
     kind = {"tasks": "task", "tags": "tag"}[of]
+    if kind == "task":
+        parts = reads().snapshot().paused_parts if verb == "resume" else ()
+        name = task_name(
+            name, {*reads().tasks(), *(part.name for part in parts if part.kind == kind)}
+        )
     if verb == "resume":
         body(shapes.Body)
         act(f"resume_{kind}", name)

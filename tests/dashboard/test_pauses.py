@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from browsing import Browser
 from flask import Flask
 from sqlalchemy import select
 
 from dashboard import auth
+from dashboard.api.calls import task_name
 from dashboard.models import AuditEntry
 from dashboard.views import PAGES
 from tasks import database as db
-from tasks.engine import JobHuey
+from tasks.engine import JobHuey, UnknownTask
 
 TASK = "tasks.maintenance.clean_up"
 
@@ -67,5 +70,35 @@ def test_the_api_pauses_lists_and_resumes(app: Flask, admin: Browser) -> None:
     resumed = client.post(resume, headers=bearer).json
     assert resumed == {"kind": "tag", "name": "vip", "paused": False}
     assert client.get("/api/admin/pauses", headers=bearer).json["items"] == []
-    assert client.post("/api/admin/tasks/nope/pause", headers=bearer).status_code == 404
     assert client.post("/api/admin/queues/vip/pause", headers=bearer).status_code == 404
+
+
+def test_the_api_takes_a_tasks_last_part_or_says_what_was_meant(
+    app: Flask, admin: Browser, huey: JobHuey
+) -> None:
+    token, _ = auth.create_token("robot", "operator", "admin@example.org")
+    client, bearer = app.test_client(), {"Authorization": f"Bearer {token}"}
+
+    def post(name: str, verb: str = "pause") -> Any:
+        return client.post(f"/api/admin/tasks/{name}/{verb}", headers=bearer)
+
+    for name in (TASK, "maintenance.clean_up", "clean_up"):
+        assert post(name).json["name"] == TASK
+        assert post(name, "resume").json == {"kind": "task", "name": TASK, "paused": False}
+    with db.reading() as session:
+        assert set(session.scalars(select(AuditEntry.target))) == {TASK}
+    for verb in ("pause", "resume"):
+        missed = post("claen_up", verb)
+        said = f"there is no task 'claen_up' here. Did you mean {TASK}?"
+        assert (missed.status_code, missed.json["detail"]) == (404, said)
+        assert post("q", verb).json["detail"] == "there is no task 'q' here"
+    huey.commands.pause_task(TASK)
+    assert post("clean_up", "resume").status_code == 200
+    assert huey.reads.snapshot().paused_parts == []
+
+
+def test_a_last_part_that_several_tasks_share_is_answered_with_their_names() -> None:
+    known = {"a.pull", "b.pull", "c.push", "pull"}
+    assert task_name("pull", known) == "pull", "a whole name is meant before a part"
+    with pytest.raises(UnknownTask, match=r"'pull' ends 2 tasks: say which, a\.pull or b\.pull"):
+        task_name("pull", known - {"pull"})
