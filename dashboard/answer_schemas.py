@@ -44,7 +44,7 @@ SHAPES: Mapping[str, str] = {
     "Pause": "until:t? reason:s by:s at:t?",
     "Breaker": "state:s since:t? next_probe_at:t? reason:s",
     "Queue": "name:s paused:b pause:Pause? breaker:Breaker? counts:{i} oldest_waiting_s:n? concurrency:i? rate:s?"
-             " retention:{s} per_minute:{n} failed_rate:n? forecast:s?",
+             " retention:{s} per_minute:{n} failed_rate:n? forecast:s? rate_holds:b",
     "Queues": "items:[Queue]",
     "Kpi": "value:n? target:n? ok:b?",
     "Stats": "queues:[Queue] totals:{i} kpis:{Kpi} generated_at:t",

@@ -97,7 +97,7 @@ def queue_json(queue: QueueStats) -> dict[str, Any]:
         "counts": {state.value: number for state, number in queue.counts.items()},
         "oldest_waiting_s": queue.oldest_waiting_s, "concurrency": queue.concurrency, "rate": queue.rate,
         "retention": dict(queue.retention), "per_minute": dict(queue.per_minute), "failed_rate": queue.failed_rate,
-        "forecast": queue.forecast,
+        "forecast": queue.forecast, "rate_holds": queue.rate_holds,
     }  # fmt: skip
 
 

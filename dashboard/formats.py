@@ -15,6 +15,7 @@ from flask import Flask
 
 from tasks.database import utcnow
 from tasks.engine import is_id
+from tasks.engine.queues import rate_of
 from tasks.spelling import THIN
 from tasks.spelling import duration as duration
 from tasks.spelling import number as number
@@ -27,7 +28,7 @@ def init_app(app: Flask) -> None:
     """Register every filter."""
     for name in ("number", "duration", "ms", "clock", "iso", "ago", "running", "stamp", "short_moment", "share", "short_task", "middle",
                  "address", "compact", "figure", "unit", "sentence", "kept", "did", "every", "target_of",
-                 "quoted", "soon", "local", "size", "jobs", "listed", "is_job_id", "as_json"):  # fmt: skip
+                 "quoted", "soon", "local", "size", "jobs", "listed", "is_job_id", "as_json", "rate"):  # fmt: skip
         app.add_template_filter(globals()[name], name)
 
 
@@ -44,6 +45,15 @@ def every(seconds: int) -> str:
             many = seconds // size
             return {"min": "minute", "h": "hour"}.get(unit, unit) if many == 1 else f"{many} {unit}"
     return f"{seconds} s"
+
+
+def rate(text: str) -> str:
+    """Return 20 a second or 100 in 15 min, from 20/s or 100/15m."""
+    many, period_ms = rate_of(text) or (0, 1000)
+    span = every(period_ms // 1000) if period_ms % 1000 == 0 else duration(period_ms / 1000)
+    span = "second" if period_ms == 1000 else span
+    word = "in" if span[0].isdigit() else "an" if span == "hour" else "a"
+    return f"{number(many)} {word} {span}"
 
 
 def ms(value: float | None) -> str:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tasks.engine.operations import Outcome
+from tasks.engine.queues import rate_of
 from tasks.engine.records import Progress, State
+
+NEARLY = 0.9  # of what a rate lets start, counted by whole minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,17 @@ class QueueStats:
     into: float = 0.0  # jobs a minute that began to wait, over the last whole minutes
     out: float = 0.0  # jobs a minute that began to run
     rated_over: int = 0  # how many minutes these two tell of
+
+    @property
+    def rate_holds(self) -> bool:
+        """Tell whether jobs wait for the queue's rate: slots are free, and as many start as it lets."""
+        rate = rate_of(self.rate)
+        if rate is None or not self.counts[State.WAITING] or self.pause or self.breaker:
+            return False
+        if self.concurrency and self.counts[State.ACTIVE] >= self.concurrency:
+            return False
+        ended = self.per_minute.get("completed", 0) + self.per_minute.get("failed", 0)
+        return max(self.out, ended) >= NEARLY * rate[0] * 60_000 / rate[1] - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -125,6 +125,24 @@ def test_a_queue_says_what_is_in_it_and_that_nobody_serves_it(
     assert "Nobody serves this queue" in admin.get("/queues/maintenance").text
 
 
+def test_a_queue_that_its_rate_holds_says_so(
+    admin: Browser, huey: JobHuey, ends: Any, app: Any
+) -> None:
+    huey.lease.beat()
+    ends("well")
+    this = huey.reads.now_ms() // 60_000
+    for minute in (this - 1, this):  # which may be over by then
+        key = huey.storage.keys.of("minute", str(minute))
+        huey.storage.call("HSET", key, "maintenance|figures.ends|c3", 6)
+    words = "its rate of 6 a minute holds it"
+    assert words not in admin.get("/queues/maintenance").text
+    huey.commands.set_limits("maintenance", rate="6/m")
+    app.extensions["watch"].forget()
+    assert words in admin.get("/queues/maintenance").text
+    for path in ("/queues", "/"):
+        assert "held to its rate of 6 a minute" in admin.get(path).text
+
+
 def test_limits_change_live_outlive_a_worker_and_go_back(
     admin: Browser, huey: JobHuey, app: Any
 ) -> None:

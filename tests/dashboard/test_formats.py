@@ -102,6 +102,15 @@ def test_a_long_value_is_cut_in_its_middle(most: int) -> None:
     assert formats.middle("short", most) == "short"
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("20/s", "20 a second"), ("5/1m", "5 a minute"), ("1/h", "1 an hour"), ("2000/d", f"2{T}000 a day"),
+     ("100/15m", "100 in 15 min"), ("3/200ms", "3 in 0.20 s"), ("3/1.5s", "3 in 1.5 s")],
+)  # fmt: skip
+def test_a_rate_is_said_in_words(text: str, said: str) -> None:
+    assert formats.rate(text) == said
+
+
 def test_a_task_is_parted_into_module_and_function() -> None:
     assert formats.short_task("tasks.emails.deliver_email") == ("emails.", "deliver_email")
     assert formats.short_task("scan") == ("", "scan")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
 
 from tasks.engine import JobHuey, Queue, State
 from tasks.engine.figures.measuring import Rate
 from tasks.engine.figures.metrics import Figures
+from tasks.engine.instance import Breaker, Pause, QueueStats
 from tasks.engine.reading.standing import Standing
 from tasks.engine.rows import EPOCH
 
@@ -71,3 +76,15 @@ def test_minutes_of_some_queues_are_those_of_all(huey: JobHuey) -> None:
     assert set(some) == {"", "email"}
     assert all(some[name] == everything[name] for name in some)
     assert (some["email"][-1].completed, some[""][-1].failed) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "held"),
+    [({}, True), ({"out": 0.0, "per_minute": {"completed": 250, "failed": 40}}, True), ({"out": 200.0}, False),
+     ({"rate": None}, False), ({"rate": "1/h", "out": 0.0}, True), ({"counts": dict.fromkeys(State, 0)}, False),
+     ({"counts": dict.fromkeys(State, 4)}, False), ({"pause": Pause(at=AT)}, False), ({"breaker": Breaker()}, False)],
+)  # fmt: skip
+def test_a_rate_holds_a_queue_that_starts_what_it_lets(changed: dict[str, Any], held: bool) -> None:
+    counts = dict.fromkeys(State, 3)
+    queue = QueueStats(name="email", counts=counts, rate="5/s", out=290.0, concurrency=4)
+    assert replace(queue, **changed).rate_holds is held
