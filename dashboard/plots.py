@@ -61,6 +61,9 @@ class Plot:
     left: float = LEFT
 
 
+NONE = "none in this time"
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """Where values lie: from `start` to `end`, from 0 to `top`."""
@@ -111,6 +114,8 @@ def plot(at: Sequence[datetime], series: Mapping[str, Values], *, names: Mapping
     start, end = (at[0], at[-1]) if at else (EPOCH, EPOCH)
     frame = Frame(start, max([end, *(when for when, _ in ahead)]), top, width, height,
                   RIGHT if named else 12.0)  # fmt: skip
+    scaled = any(known) or target or ahead  # else a height would stand for nothing
+    parts = () if not known else (0.0, 0.5, 1.0) if scaled else (0.0,)
     lines = [
         _line(frame, at, kind, values, named.get(kind), unit) for kind, values in series.items()
     ]
@@ -118,7 +123,7 @@ def plot(at: Sequence[datetime], series: Mapping[str, Values], *, names: Mapping
         points = " ".join(f"{frame.x(when)},{frame.y(value)}" for when, value in ahead)
         lines.append(Line("forecast", [points]))
     return Plot(
-        width, height, _parted(lines), _axis(frame, unit), [frame.y(top), frame.y(top / 2)], frame.base,
+        width, height, _parted(lines), _axis(frame, unit, parts), [frame.y(top * part) for part in parts[1:]], frame.base,
         width - frame.right, _shades(frame, [*([trouble] if trouble else []), *troubles]), [_mark(frame, *mark) for mark in marks],
         frame.y(target) if target is not None and known else None,
         _summary(series, named, unit),
@@ -173,11 +178,15 @@ def _parted(lines: Sequence[Line]) -> list[Line]:
     return [Line(line.kind, line.pieces, placed.get(line.kind)) for line in lines]
 
 
-def _axis(frame: Frame, unit: str) -> list[Label]:
+def _axis(frame: Frame, unit: str, parts: Sequence[float]) -> list[Label]:
+    """Return what stands at the axes; `parts` of the height are named, none where nothing is known."""
     side = [
         Label(LEFT - 8, frame.y(frame.top * part) + 4, UNITS[unit](frame.top * part) if part else "0", "end")
-        for part in (0.0, 0.5, 1.0)
+        for part in parts
     ]  # fmt: skip
+    if not parts:
+        middle = LEFT + (frame.width - LEFT - frame.right) / 2
+        side = [Label(round(middle, 1), round(frame.base / 2, 1), NONE, "middle")]
     span = frame.end - frame.start
     below = []
     for part, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):

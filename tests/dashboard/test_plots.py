@@ -52,6 +52,14 @@ def test_the_scale_begins_at_zero_and_ends_at_a_round_number() -> None:
     assert [label.text for label in plot.labels[:3]] == ["0", "50", "100"]
 
 
+def test_a_height_that_stands_for_nothing_is_not_named() -> None:
+    zeros = plots.plot(minutes(3), {"a": [0, 0, 0]})
+    assert ([label.text for label in zeros.labels][:2], list(zeros.grid)) == (["0", "12:00"], [])
+    unknown = plots.plot(minutes(3), {"a": [None] * 3}, unit="ms", target=200)
+    assert ([label.text for label in unknown.labels][:2], list(unknown.grid)) == ([plots.NONE, "12:00"], [])  # fmt: skip
+    assert len(plots.plot(minutes(3), {"a": [0, 0, 0]}, target=200).grid) == 2
+
+
 def test_names_at_the_ends_do_not_lie_on_each_other() -> None:
     series = {name: [10, 10.1] for name in ("p50", "p95", "p99")}
     plot = plots.plot(minutes(2), series, names={name: name for name in series})
@@ -98,7 +106,7 @@ def test_percentiles_of_points_without_a_job_are_gaps() -> None:
 
 @pytest.mark.parametrize(
     ("highest_s", "said"),
-    [(0, ["0", "1 ms", "2 ms"]), (0.3, ["0", "0.20 s", "0.40 s"]), (14, ["0", "10 s", "20 s"]), (156, ["0", "2 min", "4 min"]), (5000, ["0", "1 h", "2 h"])],
+    [(0.002, ["0", "1 ms", "2 ms"]), (0.3, ["0", "0.20 s", "0.40 s"]), (14, ["0", "10 s", "20 s"]), (156, ["0", "2 min", "4 min"]), (5000, ["0", "1 h", "2 h"])],
 )  # fmt: skip
 def test_an_axis_of_time_is_said_in_single_words(highest_s: float, said: Sequence[str]) -> None:
     values = [0, highest_s * 1000]
