@@ -41,6 +41,7 @@ def test_an_act_shows_what_was_before_and_is_after(admin: Browser, acts: str) ->
     page = admin.get("/audit?action=set_limits").text
     assert ">5 → <b>2</b></td>" in page
     assert "rate</th>" not in page  # what is as it was is left out
+    assert "<summary>changes</summary>" in page
 
 
 def test_an_act_stands_before_what_it_sets_off(
