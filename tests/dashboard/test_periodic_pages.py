@@ -39,6 +39,9 @@ def test_missed_ticks_are_red_and_said_first(admin: Browser, huey: JobHuey, away
     assert "every minute" in page
     assert "every day at 03:17" in page
     assert "missed its tick at" in admin.get("/").text
+    assert 'data-label="ran"></td>' in admin.get(PAGE).text, (
+        "it did not run: nothing is said of how long"
+    )
     late = [one for one in huey.reads.periodic() if one.late]
     assert re.search(rf'data-bad title="missed">{len(late)}<', admin.get("/queues").text)
 
