@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flask import Blueprint, abort, flash, redirect, request, url_for
@@ -16,10 +16,12 @@ from tasks import emails
 from tasks.engine import EngineError, JobFilter, Operation, State, Unreachable
 from tasks.engine.operating.acts import APPLIES
 from tasks.engine.operating.freezing import frozen, thaw
+from tasks.engine.records import Job, JobError
 
 bp = Blueprint("operations", __name__)
 STEP_S = 0.3
 PAGE = 50
+LOOKED_AT = 20  # of the jobs that failed again, the newest, for why
 OLDER, NUMBER = re.compile(r"o\d{1,20}\Z"), re.compile(r"\d{1,5}\Z")  # where samples go on
 WHICH = ("all", "skipped", "failed")
 
@@ -150,8 +152,31 @@ def show(operation_id: str) -> Any:
         "operation.html", figures=figures, operation=found, outcomes=outcomes, which=which, start=start,
         page=PAGE, jobs=reads.some([o.id for o in outcomes]), query=query, events=reads.operation_events(operation_id),
         chips=words.chips(query) if query else [], kind=orders.BY_NAME[found.kind], undo=bulk_acts.UNDO.get(found.kind),
-        alone=not _served(),
+        alone=not _served(), faults=_faults(found) if found.ends.get(State.FAILED) else (), looked_at=LOOKED_AT,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why jobs of an operation failed again: their newest, and how many failed alike."""
+
+    job: Job
+    error: JobError
+    many: int
+
+
+def _faults(found: Operation) -> Sequence[Fault]:
+    """Return what the jobs that failed last failed of, the most frequent first."""
+    reads = actions.huey().reads
+    outcomes = reads.operation_outcomes(found.id, LOOKED_AT, 0, "failed")
+    jobs = reads.some([outcome.id for outcome in outcomes])
+    faults: dict[str, Fault] = {}
+    for job in jobs.values():
+        if job.error and job.state is State.FAILED:
+            kind = job.group or f"{job.error.type}: {job.error.message}"
+            known = faults.get(kind, Fault(job, job.error, 0))
+            faults[kind] = replace(known, many=known.many + 1)
+    return sorted(faults.values(), key=lambda fault: -fault.many)
 
 
 def _search(found: Operation, start: int) -> Any:

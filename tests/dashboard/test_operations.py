@@ -104,11 +104,18 @@ def test_all_that_match_are_looked_at_then_retried_as_they_were_shown(
     assert "Paused itself" in shown
     assert "canary: 0 of 2 completed, 95 % was asked for" in shown
     assert "Go on with all" in shown
+    why = html.unescape(shown).partition("Why the canary's jobs failed")[2]
+    why = why.partition("</section>")[0]
+    assert "<b>Permanent</b> the door is <locked>" in why
+    newest = huey.reads.operation_outcomes(operation.id, which="failed")[0].id
+    assert f'href="/jobs/{newest}">the newest of 2 jobs</a>' in why
+    assert f'href="/errors/{huey.reads.job(newest).group}"' in why
     admin.post(f"{answer.location}/resume")
     operate(huey)
     assert huey.reads.operation(operation.id).done == 12
     assert huey.reads.queue("maintenance").counts[State.FAILED] == 3  # its two and the late one
     failed_again = admin.get(f"{answer.location}?which=failed").text
+    assert "Why they failed again" in failed_again
     assert "failed again 2" in failed_again
     assert "the door is &lt;locked&gt;" in failed_again
 
