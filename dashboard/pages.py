@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from dashboard import actions, auth, charts, formats, orders, rights
 from dashboard.health import View
+from dashboard.rail import PAGES, Page
 from dashboard.shapes import Listing, Wanted
 from tasks import faults, settings
 from tasks.database import utcnow
@@ -202,22 +203,20 @@ def init_app(app: Flask) -> None:
 
 
 def _frame() -> dict[str, Any]:
-    from dashboard.views import PAGES
-
     found = settings.get()
     actor = auth.actor() if g.get("request_id") else None
     return {
-        "root": request.script_root, "pages": _shown(PAGES, actor), "own_sign_in": auth.HOSTED not in request.environ, "pauses": PAUSES, "paused": paused, "actor": actor, "theme": theme(),
+        "root": request.script_root, "pages": _shown(actor), "own_sign_in": auth.HOSTED not in request.environ, "pauses": PAUSES, "paused": paused, "actor": actor, "theme": theme(),
         "keys": request.cookies.get("keys", ""), "view": watch() if actor else None, "now": utcnow(),
         "env": found.app_env, "inbox_url": found.inbox_url, "path": request.script_root + request.path,
         "cost_ms": lambda: round(cost_s() * 1000), "redis_calls": redis_calls, "version": "0.1.0",
     }  # fmt: skip
 
 
-def _shown(pages: Sequence[Any], actor: Any) -> Sequence[Any]:
+def _shown(actor: Any) -> Sequence[Page]:
     """Return the pages of the rail that this role opens; no mail log where the app around has none."""
     hidden = "" if current_app.config.get("SHOW_MAIL", True) else "Mail"
-    return [p for p in pages if p.group != (hidden or None) and actor and actor.may(p.role)]
+    return [p for p in PAGES if p.group != (hidden or None) and actor and actor.may(p.role)]
 
 
 def theme() -> str:

@@ -11,7 +11,7 @@ from driving import fire_due, run_one
 from flask import Flask
 from playwright.sync_api import Page, expect
 
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks import database, emails, reminders
 from tasks.alerts.evaluation import settle
 from tasks.alerts.measures import Seen

@@ -11,7 +11,7 @@ from browsing import Browser
 from flask import Flask, session
 
 from dashboard import Dashboard
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks.engine import JobHuey, State
 
 PREFIX = "/ops/jobs-admin"

@@ -13,7 +13,7 @@ from driving import run_one
 from flask import Flask
 
 from dashboard import formats, pages
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks.emails import Message, send
 from tasks.engine import JobHuey, State
 

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from dashboard import auth
 from dashboard.api.calls import task_name
 from dashboard.models import AuditEntry
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks import database as db
 from tasks.engine import JobHuey, UnknownTask
 

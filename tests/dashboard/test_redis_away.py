@@ -12,7 +12,7 @@ from flask import Flask
 from sqlalchemy import update
 from waiting import wait_until
 
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks import database as db
 from tasks import outbox
 from tasks.database import utcnow

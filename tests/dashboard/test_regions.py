@@ -13,7 +13,7 @@ from browsing import Browser
 from flask import Flask
 from waiting import wait_until
 
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks.engine import JobHuey
 
 FRAGMENT = {"HX-Request": "true"}

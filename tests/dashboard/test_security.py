@@ -16,7 +16,7 @@ from sqlalchemy import select
 from dashboard import security
 from dashboard.auth import create_token
 from dashboard.models import ROLES, AuditEntry, Operator
-from dashboard.views import PAGES
+from dashboard.rail import PAGES
 from tasks import database as db
 from tasks.engine import JobHuey
 

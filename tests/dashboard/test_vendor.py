@@ -42,7 +42,7 @@ def test_every_icon_that_a_template_names_is_in_the_sprite() -> None:
         for file in templates.glob("*.html")
         for name in re.findall(r'm\.icon\("([a-z-]+)"', file.read_text())
     }
-    from dashboard.views import PAGES
+    from dashboard.rail import PAGES
 
     named |= {page.icon for page in PAGES}
     assert named - drawn == set()
