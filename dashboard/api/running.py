@@ -7,7 +7,7 @@ from typing import Any
 from flask import jsonify
 
 from dashboard import answers, shapes
-from dashboard.api.calls import act, body, call, query, reads
+from dashboard.api.calls import act, body, call, query, reads, task_name
 
 # Workers and accounts
 
@@ -68,7 +68,11 @@ def periodic() -> Any:
 
 @call("GET", "/api/admin/periodic/<task>", "viewer", "One periodic task, with its next ten ticks")
 def periodic_task(task: str) -> Any:
-    return jsonify(answers.periodic_json(reads().periodic_task(task)))
+    return jsonify(answers.periodic_json(reads().periodic_task(_named(task))))
+
+
+def _named(task: str) -> str:
+    return task_name(task, reads().tasks())
 
 
 @call(
@@ -81,7 +85,8 @@ def periodic_task(task: str) -> Any:
 )
 def run_periodic(task: str) -> Any:
     body(shapes.Body)
-    return jsonify({"task": task, "job": act("run_periodic", task).value}), 202
+    name = _named(task)
+    return jsonify({"task": name, "job": act("run_periodic", name).value}), 202
 
 
 @call(
@@ -93,12 +98,12 @@ def run_periodic(task: str) -> Any:
 )
 def disable_periodic(task: str) -> Any:
     given = body(shapes.PauseBody)
-    act("disable_periodic", task, reason=given.reason, until=given.until)
+    act("disable_periodic", _named(task), reason=given.reason, until=given.until)
     return periodic_task(task)
 
 
 @call("POST", "/api/admin/periodic/<task>/enable", "operator", "Fire ticks again", body=shapes.Body)
 def enable_periodic(task: str) -> Any:
     body(shapes.Body)
-    act("enable_periodic", task)
+    act("enable_periodic", _named(task))
     return periodic_task(task)

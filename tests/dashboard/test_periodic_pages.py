@@ -141,3 +141,6 @@ def test_the_api_says_and_does_the_same(
     checks = client.get("/api/admin/queues/health", headers=bearer).json["checks"]
     assert next(c for c in checks if c["name"] == "periodic")["status"] == "healthy"
     assert client.get("/api/admin/periodic/nope", headers=bearer).status_code == 404
+    short = client.post("/api/admin/periodic/reminders.scan/disable", headers=bearer).json
+    assert (short["task"], client.get("/api/admin/periodic/scan", headers=bearer).json["task"]) == (SCAN, SCAN)  # fmt: skip
+    assert acts()[-1] == ("disable_periodic", "done"), "in the audit stands its whole name"
