@@ -235,7 +235,7 @@ DID = {
     "resume_operation": "went on with", "pause": "paused", "resume": "resumed", "pause_task": "paused", "resume_task": "resumed", "pause_tag": "paused", "mute_group": "muted", "resolve_group": "resolved", "reopen_group": "reopened", "note_group": "noted", "save_view": "saved the view", "delete_view": "deleted the view",
     "resume_tag": "resumed", "set_limits": "changed the limits of",
     "run_periodic": "ran", "disable_periodic": "turned off", "enable_periodic": "turned on",
-    "probe": "tried", "quiet": "quieted", "wake": "resumed", "stop": "stopped", "stop_now": "stopped at once", "send_email": "sent a mail",
+    "probe": "tried", "quiet": "quieted", "wake": "resumed", "stop": "stopped", "stop_now": "stopped at once", "send_email": "sent a mail to",
     "reschedule": "rescheduled", "set_priority": "changed the priority of", "priority": "changed the priority of",
     "move": "moved", "tag": "tagged", "untag": "untagged", "patch": "changed an argument of", "bulk_patch": "changed many",
     "empty": "emptied", "export": "exported", "search": "searched", "export_audit": "downloaded", "download_export": "downloaded", "undo_operation": "took back",

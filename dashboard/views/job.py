@@ -114,13 +114,22 @@ def _talk(job: Job, tries: Sequence[mail.EmailAttempt]) -> dict[str, Any]:
 
 def _timeline(job: Job, acts: Sequence[AuditEntry], touched: Sequence[Any],
               suppressed: mail.Suppression | None) -> list[Happened]:  # fmt: skip
-    """Return what happened in the order of time, from its queueing on."""
+    """Return what happened in the order of time, from its queueing on; what set off something before it."""
     lines = [Happened(job.created_at)] if job.created_at else []
-    lines += [Happened(a.started_at, attempt=a) for a in job.attempts]
     lines += [Happened(a.at, act=a) for a in acts]
     lines += [Happened(t.at, operation=t) for t in touched]
+    lines += [Happened(a.started_at, attempt=a) for a in _told(job.attempts)]
     lines += [Happened(suppressed.created_at, suppressed=suppressed)] if suppressed else []
     return sorted(lines, key=lambda line: line.at)
+
+
+def _told(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Leave out the death that a job failed of: the failure after it says so."""
+    return [
+        a
+        for a, after in zip(attempts, (*attempts[1:], None), strict=False)
+        if a.outcome != "lost" or after is None or after.started_at != a.started_at
+    ]
 
 
 def _error(job: Job) -> dict[str, Any]:

@@ -81,7 +81,7 @@ class Job:
     """One call of a task, as the dashboard and the API show it.
 
     `args` and `kwargs` have secret values replaced by "••••" (MASK). `reason` says why a job was
-    cancelled or skipped; `why_waiting` what a live job waits for (None in lists: ask reads.job or reads.explained).
+    cancelled or skipped; `why_waiting` what a live job waits for, of a running one whose worker is silent what becomes of it (None in lists: ask reads.job or reads.explained).
     `group` is the error group of a job that rests after a failure. `then_id` and `else_id` name the
     jobs that follow when it completes or fails, whether or not they are there yet.
     """

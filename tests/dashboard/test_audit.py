@@ -16,7 +16,7 @@ from dashboard import actions, audit_log, audit_rows, auth, formats, rights
 from dashboard.asking import Ask, Result
 from dashboard.models import AuditEntry
 from tasks import database as db
-from tasks.engine import JobHuey
+from tasks.engine import JobFilter, JobHuey
 from tasks.maintenance import clean_up
 
 ADA = auth.Actor("ada@example.org", "admin")
@@ -42,6 +42,19 @@ def test_an_act_shows_what_was_before_and_is_after(admin: Browser, acts: str) ->
     assert ">5 → <b>2</b></td>" in page
     assert "rate</th>" not in page  # what is as it was is left out
     assert "<summary>changes</summary>" in page
+
+
+def test_acts_on_an_operation_name_it_as_one(
+    app: Flask, admin: Browser, huey: JobHuey, acts: str
+) -> None:
+    with app.app_context():
+        made = actions.run(huey, ADA, "bulk", "run_now", filter=JobFilter(task="none"))
+        operation = made.operation.id
+        actions.run(huey, ADA, "stop_operation", operation)
+    page = " ".join(admin.get("/").text.split())
+    assert f'href="/operations/{operation}">operation {operation[-6:]}</a>' in page
+    assert f"job {operation[-6:]}" not in page
+    assert f'href="/operations/{operation}">a run now of many jobs</a>' in page
 
 
 def test_an_act_stands_before_what_it_sets_off(

@@ -65,6 +65,21 @@ def test_a_heartbeat_is_on_time_until_one_is_missing(
     assert " ago</time>" in page
 
 
+def test_what_a_silent_worker_holds_is_said_before_anybody_recovers_it(
+    admin: Browser, huey: JobHuey, worker: Worker, app: Flask
+) -> None:
+    job = worker.jobs[0].id
+    assert "Running on" in admin.get(f"/jobs/{job}").text
+    huey.storage.call("ZADD", huey.storage.keys.one("procs"), 1, worker.id)  # its lease is over
+    app.extensions["watch"].forget()
+    page = admin.get("/workers").text
+    assert "1 job not recovered yet: a worker that lives takes it over" in page
+    assert "It held no job" not in page
+    page = admin.get(f"/jobs/{job}").text
+    assert "Was running on" in page
+    assert "Its worker is silent: one that lives takes the job over; none is alive, start" in page
+
+
 @pytest.mark.parametrize("what", ["quiet", "stop", "stop_now"])
 def test_a_wish_reaches_the_worker_with_its_next_beat(
     admin: Browser, huey: JobHuey, worker: Worker, what: str
@@ -100,6 +115,20 @@ def test_the_dead_and_what_was_recovered_stay_for_a_day(
     assert "killed by SIGKILL" in page
     assert "1 job recovered, none failed" in page
     assert f'href="/jobs/{job_id}"' in page
+
+
+def test_the_death_a_job_fails_of_is_told_once(
+    admin: Browser, huey: JobHuey, worker: Worker
+) -> None:
+    job_id = worker.jobs[0].id
+    huey.storage.call("HSET", huey.storage.keys.of("job", job_id), "k", 2)  # two died before
+    huey.lease.sweep({worker.id: "killed by SIGKILL"})
+    page = admin.get(f"/jobs/{job_id}").text
+    assert page.count("<b>Attempt 1</b>") == 1
+    assert "the job went back" not in page
+    assert "the worker died 3 times while it ran this job" in page
+    assert "given up after" in page
+    assert "after 0 attempts" not in page
 
 
 @pytest.mark.browser

@@ -241,6 +241,20 @@ def test_an_argument_that_not_every_task_declares_is_searched_for(shop: Shop) ->
     assert job_id in walk(shop.huey, JobFilter(terms=(Term("to", ("p3@example.org",)),)))
 
 
+def test_an_argument_is_found_within_lists(shop: Shop) -> None:
+    @shop.huey.task(name="pack")
+    def pack(lines: list[dict[str, object]]) -> None:
+        pass
+
+    job_id = pack([{"sku": "A1"}, {"sku": "B2", "sizes": [3, 4]}]).id
+    found = {
+        (field, value): [*walk(shop.huey, JobFilter(terms=(Term(field, (value,)),)))]
+        for field, value in (("args.lines.1.sku", "b2"), ("args.lines.sku", "A1"), ("args.lines.sizes", "4"),
+                             ("args.lines.0.sku", "b2"), ("args.lines.7.sku", "b2"))
+    }  # fmt: skip
+    assert [*found.values()] == [[job_id], [job_id], [job_id], [], []]
+
+
 def test_a_task_is_found_by_its_last_part_also_where_this_process_does_not_know_it(
     shop: Shop, make_huey: Callable[..., JobHuey]
 ) -> None:

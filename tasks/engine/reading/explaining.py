@@ -48,6 +48,8 @@ class Explaining:
         options, pauses = rows.flat(reply[8]), rows.flat(reply[12])
         alive = takers(self.storage, reply[10]) if job.state is State.WAITING else []
         why = self._why(job, options, pauses, alive)
+        if job.state is State.ACTIVE:
+            why = self._silent(job, reply[10])
         return replace(
             job, why_waiting=why if why != "" else self._in_line(job, options, reply[6:8], int(reply[9])),
             kept_until=self._kept_until(job, options),
@@ -116,6 +118,13 @@ class Explaining:
         if not any(job.queue in taker.queues for taker in alive):
             return f"no live worker serves queue {job.queue}"
         return ""
+
+    def _silent(self, job: Job, alive: Sequence[bytes]) -> str | None:
+        """Say what becomes of a running job whose worker lost its lease; None while it lives."""
+        if job.worker is None or job.worker.encode() in alive or len(alive) >= MOST_ALIVE:
+            return None
+        start = f"; none is alive, start one with {consumer_of(self.huey)}"
+        return f"its worker is silent: one that lives takes the job over{'' if alive else start}"
 
     def _in_line(
         self, job: Job, options: Mapping[str, str], line: Sequence[Any], now_ms: int

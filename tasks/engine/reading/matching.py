@@ -91,17 +91,29 @@ def _pattern(value: str) -> str:
 
 
 def _argument(job: Job, path: Sequence[str], parameters: Parameters) -> list[Any]:
-    """Return what an argument holds; the items where it is a list, nothing where there is none."""
+    """Return what an argument holds; the items where it is a list, nothing where there is none.
+
+    In a list a number is a place, any other name is looked for in each item.
+    """
     named: Mapping[str, Any] = {
         **dict(zip(parameters(job.task), job.args, strict=False)),
         **job.kwargs,
     }
-    found: Any = named
+    found: list[Any] = [named]
     for part in path:
-        if not isinstance(found, Mapping) or part not in found:
-            return []
-        found = found[part]
-    return list(found) if isinstance(found, list) else [found]
+        found = [inner for outer in found for inner in _inside(outer, part)]
+    return [item for one in found for item in (one if isinstance(one, list) else (one,))]
+
+
+def _inside(outer: Any, part: str) -> list[Any]:
+    """Return what stands under a name of a mapping, at a place of a list, or so in its items."""
+    if isinstance(outer, Mapping):
+        return [outer[part]] if part in outer else []
+    if not isinstance(outer, list):
+        return []
+    if part.isdecimal():
+        return outer[int(part) : int(part) + 1]
+    return [inner for item in outer for inner in _inside(item, part)]
 
 
 def _error(job: Job) -> str:
