@@ -58,6 +58,13 @@ class Consumers:
             lambda: f"{expected}, it is {self.counts()}: {self.log()[-2000:]}",
         )
 
+    def hold(self, how_many: int) -> None:
+        """Wait until so many held jobs began: one that is active may still wait for its slot."""
+        wait_until(
+            lambda: self.app.began() >= how_many,
+            lambda: f"{how_many} began, it is {self.app.began()}: {self.log()[-2000:]}",
+        )
+
     def hear(self, words: str) -> None:
         """Wait until a consumer has said so in its log."""
         wait_until(lambda: words in self.log(), lambda: f"{words!r} is said: {self.log()[-2000:]}")

@@ -162,7 +162,7 @@ def test_a_child_that_is_killed_is_buried_long_before_its_lease_ends(
     monkeypatch.setitem(consumers.env, "APP_LEASE", "60")
     consumers.start("-k", "process", "-w", "2")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     pid = int(consumers.huey.reads.job(job_id).worker.split(":")[1])
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: consumers.huey.reads.job(job_id).recovered == 1, "recovered")
@@ -179,7 +179,7 @@ def test_stop_now_gives_back_what_runs_with_no_attempt_burnt(
 ) -> None:
     process = consumers.start("-k", kind, "-w", "1")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     worker = next(w for w in consumers.huey.reads.workers() if w.busy)
     assert consumers.huey.commands.stop_now(worker.id).state == "stopping"
     assert consumers.gone(process) == 0
@@ -190,7 +190,7 @@ def test_stop_now_gives_back_what_runs_with_no_attempt_burnt(
 def test_stop_now_ends_a_stop_that_waits_for_what_runs(consumers: Consumers) -> None:
     process = consumers.start("-w", "1")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     (worker,) = consumers.huey.reads.workers()
     consumers.huey.commands.stop(worker.id)
     consumers.hear("Shutting down gracefully")
@@ -202,7 +202,7 @@ def test_stop_now_ends_a_stop_that_waits_for_what_runs(consumers: Consumers) -> 
 def test_a_greenlet_worker_runs_its_jobs_side_by_side(consumers: Consumers) -> None:
     consumers.start("-k", "greenlet", "-w", "3")
     held = [consumers.app.held("gate").id for _ in range(2)]
-    consumers.reach({State.ACTIVE: len(held)})
+    consumers.hold(len(held))
     ids = [consumers.app.good().id for _ in range(4)]
     consumers.reach({State.ACTIVE: len(held), State.COMPLETED: len(ids)})
     consumers.app.open_gate("gate")
@@ -226,7 +226,7 @@ def test_processes_whose_parent_was_killed_end_what_they_run_and_stop(
 ) -> None:
     parent = consumers.start("-k", "process", "-w", "2")
     running = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     parent.kill()
     waiting = consumers.app.good().id
     consumers.app.open_gate("gate")

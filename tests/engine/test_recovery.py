@@ -25,10 +25,10 @@ def test_a_killed_consumers_jobs_run_again_marked_and_with_no_attempt_burnt(
 ) -> None:
     held = [consumers.app.held("gate").id for _ in range(4)]
     victim = consumers.start("-k", kind)
-    consumers.reach({State.ACTIVE: 4})
+    consumers.hold(4)
     consumers.start("-k", kind)
     more = [consumers.app.held("gate").id for _ in range(3)]
-    consumers.reach({State.ACTIVE: 7})
+    consumers.hold(7)
     os.killpg(victim.pid, signal.SIGKILL)
     wait_until(lambda: all(consumers.huey.reads.job(i).recovered for i in held), "recovered")
     consumers.app.open_gate("gate")
@@ -47,7 +47,7 @@ def test_a_killed_consumers_jobs_run_again_marked_and_with_no_attempt_burnt(
 def test_a_frozen_consumers_late_commit_is_refused(consumers: Consumers) -> None:
     frozen = consumers.start("-w", "1")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     first = consumers.huey.reads.job(job_id).worker
     frozen.send_signal(signal.SIGSTOP)
     consumers.start("-w", "1")
@@ -120,7 +120,7 @@ def test_a_stopped_consumer_ends_what_it_runs_and_exits(
 ) -> None:
     process = consumers.start()
     running = [consumers.app.held("gate").id for _ in range(4)]
-    consumers.reach({State.ACTIVE: 4})
+    consumers.hold(4)
     waiting = consumers.app.held("gate").id
     process.send_signal(sent)
     consumers.hear("Shutting down gracefully")
@@ -154,7 +154,7 @@ def test_what_still_runs_at_the_end_of_the_timeout_is_given_back_unburnt(
 ) -> None:
     process = consumers.start("-t", "0.3", "-w", "2", *options)
     ids = [consumers.app.held("gate").id for _ in range(2)]
-    consumers.reach({State.ACTIVE: 2})
+    consumers.hold(2)
     process.terminate()
     consumers.gone(process)
     consumers.reach({State.WAITING: 2})
@@ -169,7 +169,7 @@ def test_what_still_runs_at_the_end_of_the_timeout_is_given_back_unburnt(
 def test_a_hangup_ends_what_runs_and_begins_anew(consumers: Consumers) -> None:
     process = consumers.start("-w", "1")
     running = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     (before,) = consumers.huey.reads.workers()
     process.send_signal(signal.SIGHUP)
     consumers.hear("Shutting down gracefully")
@@ -197,7 +197,7 @@ def test_an_emptied_redis_is_worked_on(consumers: Consumers, redis_url: str) -> 
 def test_a_second_signal_gives_back_at_once(consumers: Consumers) -> None:
     process = consumers.start("-w", "1")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     process.terminate()
     consumers.hear("Shutting down gracefully")
     process.terminate()
@@ -209,7 +209,7 @@ def test_a_second_signal_gives_back_at_once(consumers: Consumers) -> None:
 def test_an_operators_stop_ends_a_consumer_gracefully(consumers: Consumers) -> None:
     process = consumers.start("-w", "1")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     (worker,) = consumers.huey.reads.workers()
     assert consumers.huey.commands.stop(worker.id).state == "stopping"
     waiting = consumers.app.good().id
@@ -225,7 +225,7 @@ def test_an_operators_stop_of_one_process_ends_its_consumer_gracefully(
 ) -> None:
     process = consumers.start("-k", "process", "-w", "2")
     job_id = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     idle = wait_until(
         lambda: next((w for w in consumers.huey.reads.workers() if not w.busy), None), "idle"
     )
@@ -323,7 +323,7 @@ def test_an_older_worker_ends_what_runs_and_stops_when_a_newer_version_takes_ove
 ) -> None:
     process = consumers.start("-w", "1")
     running = consumers.app.held("gate").id
-    consumers.reach({State.ACTIVE: 1})
+    consumers.hold(1)
     meta = consumers.huey.storage.keys.one("meta")
     consumers.huey.storage.call("HSET", meta, "schema", SCHEMA + 1)  # as its consumer's start does
     consumers.hear(f"schema {SCHEMA + 1}")

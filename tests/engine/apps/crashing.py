@@ -21,10 +21,15 @@ def _gate(name: str) -> str:
     return huey.storage.keys.of("value", f"gate:{name}")
 
 
+def _began() -> str:
+    return huey.storage.keys.of("value", "began")
+
+
 @huey.task()
 def held(gate: str) -> int:
     """Run until somebody opens the gate. Returns: how often a worker died holding the job."""
     job = current_job()
+    huey.storage.call("INCR", _began())
     while not huey.storage.call("EXISTS", _gate(gate)):
         threading.Event().wait(0.02)
     return job.recovered
@@ -75,3 +80,8 @@ def parts(steps: int) -> str:
 def open_gate(name: str) -> None:
     """Let the jobs held at `name` end."""
     huey.storage.call("SET", _gate(name), "1")
+
+
+def began() -> int:
+    """Return how often a job began to be held."""
+    return int(huey.storage.call("GET", _began()) or 0)
