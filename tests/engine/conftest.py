@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from consumers import Consumers
+from searched import Shop
 from slots import register
 
 from tasks.engine import JobHuey, new_id
@@ -74,3 +75,8 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Callable[[JobHuey], str]:
         return said
 
     return start
+
+
+@pytest.fixture
+def shop(huey: JobHuey) -> Shop:
+    return Shop(huey)

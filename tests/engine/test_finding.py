@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 
-import keyspace
 import pytest
-from driving import run_all, run_one
+from driving import run_all
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from searched import Shop, ids, walk
 
-from tasks.engine import (
-    EngineError,
-    JobFilter,
-    JobHuey,
-    Page,
-    Permanent,
-    State,
-    Term,
-    UnknownQueue,
-    current_job,
-    rows,
-)
+from tasks.engine import EngineError, JobFilter, JobHuey, State, Term, UnknownQueue, rows
 from tasks.engine.operating.freezing import frozen, thaw
 from tasks.engine.reading import finding
 from tasks.engine.records import Job
@@ -31,67 +20,6 @@ from tasks.engine.rows import score
 from tasks.keyring import Keyring, new_key
 
 S = State
-
-
-def ids(page: Page) -> list[str]:
-    return [job.id for job in page.items]
-
-
-def walk(huey: JobHuey, wanted: JobFilter, limit: int = 50) -> Iterator[str]:
-    """Walk every page from newest to oldest."""
-    cursor = None
-    while True:
-        page = huey.reads.jobs(wanted, cursor, limit)
-        yield from ids(page)
-        if page.next is None:
-            return
-        cursor = page.next
-
-
-def found_keys(huey: JobHuey) -> set[str]:
-    stem = huey.storage.keys.of("found", "")
-    return {key.decode().removeprefix(stem) for key in huey.storage.client.keys(stem + "*")}
-
-
-class Shop:
-    """Jobs of several tasks, queues and states, and what each is."""
-
-    def __init__(self, huey: JobHuey) -> None:
-        self.huey = huey
-
-        @huey.task(name="send", queue="email", index=("to",), retries=1, retry_delay=3600)
-        def send(to: str, text: str) -> None:
-            if text.startswith("refuse"):
-                raise Permanent(f"550 5.1.1 {to} is unknown")
-            if text.startswith("later"):
-                raise ConnectionError("no answer in 10 s")
-
-        @huey.task(name="count", index=("user",))
-        def count(user: int, how: str = "") -> None:
-            current_job().log("counted")
-            if how == "break":
-                raise KeyError("course")
-
-        self.send, self.count = send, count
-
-    def fill(self) -> list[Job]:
-        """Return jobs of every state."""
-        calls = [self.send.s(f"p{n % 7}@example.org", f"{text} {n}")
-                 for n, text in enumerate(("hello", "refuse", "later", "hello") * 10)]  # fmt: skip
-        calls += [self.count.s(n % 5, "break" if n % 3 == 0 else "") for n in range(40)]
-        self.huey.enqueue_many(calls)
-        run_all(self.huey)
-        for n in range(20):
-            self.count.schedule((n,), delay=3600)
-        waiting = [self.send(f"p{n}@example.org", "hello") for n in range(9)]
-        self.huey.commands.cancel([result.id for result in waiting[:4]])
-        self.huey.commands.tag([result.id for result in waiting[2:6]], "vip")
-        return [self.huey.reads.job(job_id) for job_id in walk(self.huey, JobFilter())]
-
-
-@pytest.fixture
-def shop(huey: JobHuey) -> Shop:
-    return Shop(huey)
 
 
 # Each condition, and what it means said plainly
@@ -337,178 +265,3 @@ def test_a_page_of_many_queues_costs_a_bounded_number_of_reads(
     expected = [call.id for call in calls][::-1]
     assert list(walk(huey, JobFilter(), 50)) == expected
     assert huey.reads.count(JobFilter(terms=(Term("queue", ("q1", "q7")),))) == (20, True)
-
-
-# What the indexes hold, over a job's life
-
-
-def test_a_job_that_just_runs_enters_no_index(shop: Shop) -> None:
-    shop.huey.enqueue_many([shop.count.s(1) for _ in range(5)])
-    assert found_keys(shop.huey) == set()
-    run_all(shop.huey)
-    assert found_keys(shop.huey) == set()
-
-
-def test_index_entries_come_and_go_with_the_jobs_state(shop: Shop) -> None:
-    huey, name = shop.huey, "test_finding.send"
-    job_id = shop.send("ada@example.org", "later").id
-    run_one(huey)
-    group = huey.reads.job(job_id).group
-    assert found_keys(huey) == {f"retrying:task:{name}", f"retrying:group:{group}"}
-    huey.commands.tag([job_id], "vip")
-    assert "retrying:tag:vip" in found_keys(huey)
-    huey.commands.run_now([job_id])
-    assert found_keys(huey) == set()
-    assert huey.reads.job(job_id).group is None
-    run_one(huey)
-    assert found_keys(huey) == {f"failed:task:{name}", f"failed:group:{group}", "failed:tag:vip"}
-    huey.commands.untag([job_id], "vip")
-    assert found_keys(huey) == {f"failed:task:{name}", f"failed:group:{group}"}
-    huey.commands.retry([job_id])
-    assert found_keys(huey) == set()
-    huey.commands.cancel([job_id])
-    assert found_keys(huey) == {f"cancelled:task:{name}"}
-    huey.commands.delete([job_id])
-    assert found_keys(huey) == set()
-    assert huey.storage.client.keys(huey.storage.keys.of("index", "*")) == []
-
-
-def test_a_job_that_is_added_again_leaves_its_old_places(shop: Shop) -> None:
-    huey = shop.huey
-    first = shop.send.s("ada@example.org", "refuse")
-    huey.enqueue(first)
-    run_one(huey)
-    again = shop.send.s("bob@example.org", "hello")
-    again.id = first.id
-    huey.enqueue(again)
-    assert found_keys(huey) == set()
-    ada, bob = (JobFilter(terms=(Term("to", (f"{n}@example.org",)),)) for n in ("ada", "bob"))
-    assert (ids(huey.reads.jobs(ada)), ids(huey.reads.jobs(bob))) == ([], [first.id])
-
-
-def test_retention_takes_index_entries_along(make_huey: Callable[..., JobHuey]) -> None:
-    from tasks.engine import Queue
-
-    huey = make_huey(queues=(Queue("default", retention_failed="1d/3"),))
-
-    @huey.task(name="bad", index=("user",))
-    def bad(user: int) -> None:
-        raise Permanent("no")
-
-    huey.enqueue_many([bad.s(n) for n in range(8)])
-    run_all(huey)
-    kept = huey.reads.jobs(JobFilter(state=S.FAILED))
-    assert kept.total == 3
-    assert huey.reads.jobs(JobFilter(task="bad", state=S.FAILED)).total == 3
-    assert len(huey.storage.client.keys(huey.storage.keys.of("index", "*"))) == 3
-
-
-# Surveys
-
-
-def test_a_survey_counts_and_draws_over_time(shop: Shop) -> None:
-    jobs = shop.fill()
-    for wanted in (JobFilter(), JobFilter(terms=(Term("task", ("send",)), Term("queue", ("email",))))):  # fmt: skip
-        survey = shop.huey.reads.survey(wanted, bars=24)
-        matching = list(walk(shop.huey, wanted))
-        assert (survey.count, survey.exact) == (len(matching), True)
-        assert len(survey.bars) == len(survey.failed) == 24
-        assert sum(survey.bars) == survey.count
-        assert sum(survey.failed) == sum(j.state == "failed" for j in jobs if j.id in matching)
-        assert survey.start is not None
-        assert survey.start + timedelta(seconds=24 * survey.step_s) <= datetime.now(UTC)
-        for bars in (0, 24):
-            page = shop.huey.reads.jobs(wanted, bars=bars)
-            before = shop.huey.storage.scripts.asked
-            again = shop.huey.reads.survey(wanted, 24, page)
-            assert (again.count, sum(again.bars), again.of) == (
-                survey.count,
-                survey.count,
-                survey.of,
-            )
-            assert again.failed == survey.failed
-            more = shop.huey.storage.scripts.asked - before
-            assert more == ((0 if bars else 1) if page.total is not None else 2)
-
-
-def test_a_survey_of_more_ranges_than_a_script_counts_is_made_in_parts(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = shop.fill()
-    whole = shop.huey.reads.survey(JobFilter(), 24)
-    monkeypatch.setattr(finding, "RANGES_AT_ONCE", finding.LEAST_SPANS)
-    page = shop.huey.reads.jobs(JobFilter(), bars=24)
-    before = shop.huey.storage.scripts.asked
-    parts = shop.huey.reads.survey(JobFilter(), 24, page)
-    assert shop.huey.storage.scripts.asked - before > 1
-    assert len(parts.bars) == finding.LEAST_SPANS
-    assert sum(parts.bars) == sum(whole.bars) == len(jobs)
-    assert sum(parts.failed) == sum(whole.failed)
-
-
-def test_a_survey_begins_with_the_span_that_holds_the_oldest_job(shop: Shop) -> None:
-    jobs = shop.fill()
-    key, now = shop.huey.storage.keys, shop.huey.reads.now_ms() * 1000
-    old = next(job for job in jobs if job.state == "failed")
-    shop.huey.storage.call(
-        "ZADD", key.of("state", f"{old.queue}:failed"), now - 3 * 86_400_000_000, old.id
-    )
-    survey = shop.huey.reads.survey(JobFilter(state=State.FAILED), 24)
-    assert survey.step_s == pytest.approx(7 * 86_400 / 24)
-    assert survey.bars[13] == survey.failed[13] == 1
-
-
-def test_a_survey_past_its_budget_says_how_far_it_got(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    jobs = shop.fill()
-    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 50)
-    survey = shop.huey.reads.survey(JobFilter(terms=(Term("attempt", (">0",)),)))
-    assert (survey.exact, survey.searched, survey.of) == (False, 50, len(jobs))
-    assert survey.count == sum(j.attempts_made > 0 for j in jobs[:50])
-
-
-def test_what_a_job_queued_is_named_by_it_in_every_state(huey: JobHuey) -> None:
-    @huey.task(name="leaf")
-    def leaf(n: int) -> None:
-        """Nothing."""
-
-    @huey.task(name="root")
-    def root() -> None:
-        leaf.schedule((1,), delay=3600)
-        leaf(2)
-
-    leaf(0)  # nobody's
-    parent = root.s().then(leaf, 3).error(leaf, 4)
-    huey.enqueue(parent)
-    assert huey.reads.children(huey.reads.job(parent.id)).items == []
-    run_all(huey)
-    job = huey.reads.job(parent.id)
-    found = huey.reads.children(job)
-    assert (found.total, {child.args[0] for child in found.items}) == (3, {1, 2, 3})
-    assert [child.created_at for child in found.items] == sorted(c.created_at for c in found.items)
-    assert job.then_id in [child.id for child in found.items]
-    assert {child.enqueued_by for child in found.items} == {parent.id}
-    few = huey.reads.children(job, limit=1)
-    assert (few.total, len(few.items)) == (3, 2)  # the one that follows it, and one more
-    for child in found.items:
-        huey.commands.cancel([child.id])
-        huey.commands.delete([child.id])
-        assert keyspace.faults(keyspace.read(huey)) == []
-    assert huey.reads.children(job).total == 0
-
-
-def test_a_search_for_what_a_job_queued_is_exact_and_meets_nothing_else(huey: JobHuey) -> None:
-    task = huey.task(name="leaf")(lambda: None)
-    mine = []
-    for n in range(40):
-        spec = huey.spec_of(task.s()) | ({"by": "parent"} if n % 4 == 0 else {})
-        huey.storage.add([(spec, huey.serialize_task(task.s(id=spec["id"])))])
-        mine += [spec["id"]] if "by" in spec else []
-    run_all(huey)
-    wanted = JobFilter(terms=(Term("by", ("parent",)),))
-    page = huey.reads.jobs(wanted)
-    assert (set(ids(page)), page.total, page.searched) == (set(mine), 10, 10)
-    assert huey.reads.jobs(replace(wanted, state=State.WAITING)).items == []
-    others = huey.reads.jobs(JobFilter(terms=(Term("by", ("parent",), negated=True),)))
-    assert (len(others.items), others.total) == (30, None)
