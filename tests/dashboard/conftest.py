@@ -201,3 +201,23 @@ def page(chromium: Any, address: str, signed_in: Callable[[str], Any]) -> Iterat
     yield found
     context.close()
     assert faults == []
+
+
+@pytest.fixture
+def hasten(page: Any) -> Callable[[], None]:
+    """Let some seconds of the page's clock pass, in which each region is asked for."""
+    page.clock.install()
+    return lambda: page.clock.run_for(8000)
+
+
+@pytest.fixture
+def cancelled(huey: JobHuey) -> Callable[[int], list[str]]:
+    """Make so many cancelled jobs, which can be ticked."""
+    from tasks.maintenance import clean_up
+
+    def make(many: int) -> list[str]:
+        ids = [clean_up.schedule(delay=3600).id for _ in range(many)]
+        huey.commands.cancel(ids)
+        return ids
+
+    return make
