@@ -5,6 +5,7 @@ A gap stays a gap, the scale begins at zero, and a line is named at its end, not
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from tasks.engine.figures.metrics import Figures, bucket_ms, bucket_top_ms
 from tasks.engine.rows import EPOCH
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 60.0, 8.0, 20.0
+LETTER = 7.0  # at most, of a label
 LABEL_HEIGHT = 13.0
 # Tops of an axis of time over ten seconds: each, and its half, is said in one word.
 LONG_MS = tuple(
@@ -124,7 +126,7 @@ def plot(at: Sequence[datetime], series: Mapping[str, Values], *, names: Mapping
         lines.append(Line("forecast", [points]))
     return Plot(
         width, height, _parted(lines), _axis(frame, unit, parts), [frame.y(top * part) for part in parts[1:]], frame.base,
-        width - frame.right, _shades(frame, [*([trouble] if trouble else []), *troubles]), [_mark(frame, *mark) for mark in marks],
+        width - frame.right, _shades(frame, [*([trouble] if trouble else []), *troubles]), _marks(frame, marks),
         frame.y(target) if target is not None and known else None,
         _summary(series, named, unit),
     )  # fmt: skip
@@ -210,9 +212,18 @@ def _shades(frame: Frame, troubles: Sequence[tuple[datetime, datetime]]) -> list
     return found
 
 
-def _mark(frame: Frame, at: datetime, text: str) -> Mark:
-    x = frame.x(at)
-    return Mark(x, text, "end" if x > frame.width * 0.7 else "start")
+def _marks(frame: Frame, marks: Sequence[tuple[datetime, str]]) -> list[Mark]:
+    """Return upright lines with their words; where two words would meet the earlier one is left out."""
+    found: list[Mark] = []
+    free = math.inf  # where the words to the right begin
+    for at, text in sorted(marks, reverse=True):
+        x, wide = frame.x(at), 4 + LETTER * len(text)
+        anchor = "end" if x > frame.width * 0.7 else "start"
+        begins = x - wide if anchor == "end" else x
+        fits = begins + wide <= free
+        found.append(Mark(x, text if fits else "", anchor))
+        free = begins if fits else free
+    return found[::-1]
 
 
 def _summary(series: Mapping[str, Values], names: Mapping[str, str], unit: str) -> str:

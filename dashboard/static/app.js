@@ -374,7 +374,7 @@
     act();
   });
 
-  // ---- The menu under a search box: an arrow goes in, Escape comes back, a field goes into the box
+  // ---- The menu under a search box: an arrow goes in, Escape comes back and then out, a field goes into the box
 
   const SEARCH = "#query, .search";
   const boxOf = (search) => one("input[aria-controls]", search);
@@ -397,6 +397,12 @@
     box.focus();
   }
 
+  function leaveBox(event, search) {
+    event.preventDefault(); // as above
+    htmx.trigger(boxOf(search), "htmx:abort");
+    event.target.blur(); // else single keys would be typed into it
+  }
+
   document.addEventListener("focusout", ({ target }) => left.delete(target));
   document.addEventListener("htmx:beforeRequest", (event) => {
     const box = event.detail.elt;
@@ -412,7 +418,7 @@
     const form = event.target.closest(SEARCH);
     const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (!form) return;
-    if (event.key === "Escape" && one(".suggest", form)) leaveMenu(event, form);
+    if (event.key === "Escape") (one(".suggest", form) ? leaveMenu : leaveBox)(event, form);
     if (!by) return;
     const stops = [boxOf(form), ...all(".suggest :is(a, button)", form)];
     const at = stops.indexOf(event.target);

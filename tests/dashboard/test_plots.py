@@ -78,6 +78,13 @@ def test_a_forecast_goes_on_past_the_last_point_and_marks_stand_where_they_were(
     assert plot.marks[0].x == float(dashed.pieces[0].split(",")[0])
 
 
+def test_words_of_marks_that_would_meet_are_said_once() -> None:
+    marks = [(NOON + timedelta(minutes=at), f"1.{at}.0") for at in (1, 2, 3, 30, 58, 59)]
+    plot = plots.plot(minutes(61), {"a": [1.0] * 61}, marks=marks)
+    assert len({mark.x for mark in plot.marks}) == 6, "each has its line"
+    assert [mark.text for mark in plot.marks] == ["", "", "1.3.0", "1.30.0", "", "1.59.0"]
+
+
 @pytest.mark.parametrize("buckets", [{}, {0: 1}, {3: 5, 60: 2}, {n: n + 1 for n in range(61)}])
 def test_a_histogram_stays_inside_its_frame(buckets: dict[int, int]) -> None:
     plot = plots.histogram(buckets)

@@ -26,6 +26,10 @@ def test_a_menu_that_was_left_does_not_come_back_by_itself(
     hasten()
     assert [url for url in asked if "/suggest" in url] == []
     expect(page.locator(".suggest")).to_have_count(0)
+    page.keyboard.press("Escape")
+    expect(page.locator("#q")).not_to_be_focused()
+    expect(page.locator("#q")).to_have_value("state:")
+    page.locator("#q").focus()
     with page.expect_request("**/suggest?**"):
         page.keyboard.insert_text("can")
         hasten()
