@@ -7,25 +7,31 @@ from dataclasses import dataclass
 
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)\Z")
+RATE = re.compile(r"\s*(\d{1,9})\s*/\s*(\S+)\s*\Z")
+LONGEST_D = 1_000_000  # a date that is so far ahead can still be written
 
 
 def seconds(text: str) -> float:
     """Return a duration such as `30s` or `7d` in seconds. Raises ValueError."""
     match = DURATION.match(text.strip())
-    if not match:
-        raise ValueError(f"{text!r} is no duration: write 200ms, 30s, 15m, 24h or 7d")
-    return float(match[1]) * UNITS_S[match[2]]
+    found = float(match[1]) * UNITS_S[match[2]] if match else LONGEST_D * UNITS_S["d"] + 1
+    if found > LONGEST_D * UNITS_S["d"]:
+        raise ValueError(
+            f"{text!r} is no duration: write 200ms, 30s, 15m, 24h or 7d, up to {LONGEST_D}d"
+        )
+    return found
 
 
 def rate_of(text: str | None) -> tuple[int, int] | None:
-    """Return `20/s` or `100/15m` as (tokens, period in ms). Raises ValueError."""
+    """Return `20/s` or `100/15m` as (tokens, period in ms), neither of them 0. Raises ValueError."""
     if not text:
         return None
-    many, slash, period = text.partition("/")
-    if not slash or not many.strip().isdigit() or int(many) < 1:
+    match = RATE.match(text)
+    many, period = (int(match[1]), match[2]) if match else (0, "s")
+    period_ms = round(seconds(period if period[0].isdigit() else f"1{period}") * 1000)
+    if not many or not period_ms:
         raise ValueError(f"{text!r} is no rate: write 20/s or 100/15m")
-    period = period.strip()
-    return int(many), round(seconds(period if period[0].isdigit() else f"1{period}") * 1000)
+    return many, period_ms
 
 
 def retention_of(text: str) -> tuple[int, int]:

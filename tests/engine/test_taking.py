@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from driving import States, run_all, run_one
 from waiting import wait_until
 
@@ -114,3 +115,17 @@ def test_a_rate_lets_so_many_start_and_the_next_when_a_token_is_back(huey: JobHu
     assert run_all(huey) == ids[:2]
     huey.commands.set_limits("default", rate=None)
     assert run_all(huey) == ids[2:]
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [("rate", text) for text in ("20/0s", "20/0.0001s", "20/", "20", "0/s", f"{10**30}/s", f"5/{10**12}d")]
+    + [("retention", f"{text}/5") for text in ("9000000d", f"{10**400}d", "7")],
+)  # fmt: skip
+def test_a_limit_that_cannot_be_reckoned_with_is_refused(
+    huey: JobHuey, option: str, text: str
+) -> None:
+    before = huey.reads.queue("email")
+    with pytest.raises(ValueError, match=r"write (20/s|200ms)"):
+        huey.commands.set_limits("email", **{option: text})
+    assert huey.reads.queue("email") == before
