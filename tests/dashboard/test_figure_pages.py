@@ -128,19 +128,26 @@ def test_a_queue_says_what_is_in_it_and_that_nobody_serves_it(
 def test_a_queue_that_its_rate_holds_says_so(
     admin: Browser, huey: JobHuey, ends: Any, app: Any
 ) -> None:
-    huey.lease.beat()
+    def told() -> list[bool]:
+        app.extensions["watch"].forget()
+        paths = {
+            "/queues/maintenance": "its rate of 6 a minute holds it",
+            "/queues": "held to its rate of 6 a minute",
+        }
+        paths["/"] = paths["/queues"]
+        return [words in admin.get(path).text for path, words in paths.items()]
+
     ends("well")
     this = huey.reads.now_ms() // 60_000
     for minute in (this - 1, this):  # which may be over by then
         key = huey.storage.keys.of("minute", str(minute))
         huey.storage.call("HSET", key, "maintenance|figures.ends|c3", 6)
-    words = "its rate of 6 a minute holds it"
-    assert words not in admin.get("/queues/maintenance").text
     huey.commands.set_limits("maintenance", rate="6/m")
-    app.extensions["watch"].forget()
-    assert words in admin.get("/queues/maintenance").text
-    for path in ("/queues", "/"):
-        assert "held to its rate of 6 a minute" in admin.get(path).text
+    assert told() == [False] * 3, "without a worker that is what holds it"
+    huey.lease.beat()
+    assert told() == [True] * 3
+    huey.commands.set_limits("maintenance", rate=None)
+    assert told() == [False] * 3
 
 
 def test_limits_change_live_outlive_a_worker_and_go_back(

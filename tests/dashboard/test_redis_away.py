@@ -106,6 +106,12 @@ def test_without_script_the_acts_of_a_queue_are_off_with_the_reason(
     assert page.count("Off while Redis is away</p>") == 2, "of the pause and of the limits"
     assert 'href="/queues/email/empty"' not in page
     assert "disabled" not in admin.get("/emails/suppressions").text, "these rest on SQL"
+    pause = next(
+        found
+        for found in re.findall(r"<button[^>]*>", admin.get("/queues").text)
+        if "off while" in found
+    )
+    assert "aria-describedby" not in pause, "only a viewer's pages have the line that it would name"
     outage.start()
     wait_until(lambda: 'href="/queues/email/empty"' in admin.get("/queues/email").text)
 
