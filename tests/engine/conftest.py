@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from consumers import Consumers
+from consumers import PATH, Consumers
+from forking import Nursery
 from searched import Shop
 from slots import register
 
@@ -16,14 +18,22 @@ from tasks.engine import JobHuey, new_id
 from tasks.engine.running import dispatch
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """Return the process that consumers are forked from."""
+    found = Nursery({**os.environ, "PYTHONPATH": PATH})
+    yield found
+    found.end()
+
+
 @pytest.fixture
 def consumers(
-    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    redis_url: str, nursery: Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Consumers]:
     monkeypatch.setenv("APP_NAME", f"app-{new_id()}")
     monkeypatch.setenv("APP_REDIS", redis_url)
     sys.modules.pop("apps.crashing", None)  # a Huey of its own for each test
-    found = Consumers(importlib.import_module("apps.crashing"), tmp_path)
+    found = Consumers(importlib.import_module("apps.crashing"), tmp_path, nursery)
     yield found
     found.end()
     found.huey.lease.close()

@@ -10,31 +10,35 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from forking import Forked, Nursery
 from waiting import wait_until
 
 from tasks.engine import State
 
 CONSUMER = str(Path(sys.executable).with_name("huey_consumer"))
 ROOT = Path(__file__).parents[2]
+PATH = f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'engine'}"
+Process = subprocess.Popen[bytes] | Forked
 
 
 class Consumers:
     """Starts consumers of one application and looks at its jobs."""
 
-    def __init__(self, app: ModuleType, folder: Path) -> None:
-        self.app, self.huey, self.folder = app, app.huey, folder
-        self.env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests' / 'engine'}"}
-        self.started: list[subprocess.Popen[bytes]] = []
+    def __init__(self, app: ModuleType, folder: Path, nursery: Nursery) -> None:
+        self.app, self.huey, self.folder, self.nursery = app, app.huey, folder, nursery
+        self.env = {**os.environ, "PYTHONPATH": PATH}
+        self.started: list[Process] = []
 
-    def start(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a consumer in a process group of its own; wait until it has its lease, or died."""
+    def start(self, *options: str, program: bool = False) -> Process:
+        """Start a consumer in a process group of its own; wait until it has its lease, or died.
+
+        `program`: from the command line, as operators do. One of greenlets always is: what it
+        patches comes before all imports.
+        """
         before = {worker.id for worker in self.huey.reads.workers()}
-        with (self.folder / f"consumer-{len(self.started)}.log").open("wb") as log:
-            patched = [sys.executable, "-m", "gevent.monkey"] if "greenlet" in options else []
-            found = subprocess.Popen(
-                [*patched, CONSUMER, "apps.crashing.huey", "-w", "4", *options],
-                env=self.env, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
-            )  # fmt: skip
+        log = self.folder / f"consumer-{len(self.started)}.log"
+        command = [CONSUMER, "apps.crashing.huey", "-w", "4", *options]
+        found = (self._executed if program or "greenlet" in options else self._forked)(command, log)
         self.started.append(found)
         wait_until(
             lambda: (
@@ -44,6 +48,17 @@ class Consumers:
             lambda: f"the consumer lives: {self.log()}",
         )
         return found
+
+    def _forked(self, command: list[str], log: Path) -> Forked:
+        return Forked(self.nursery, argv=command, env=self.env, log=str(log), cwd=str(self.folder))
+
+    def _executed(self, command: list[str], log: Path) -> subprocess.Popen[bytes]:
+        patched = [sys.executable, "-m", "gevent.monkey"] if "greenlet" in command else []
+        with log.open("wb") as out:
+            return subprocess.Popen(
+                [*patched, *command], env=self.env, stdout=out, stderr=out,
+                start_new_session=True, cwd=self.folder,
+            )  # fmt: skip
 
     def log(self) -> str:
         return "\n".join(path.read_text() for path in sorted(self.folder.glob("*.log")))
@@ -69,7 +84,7 @@ class Consumers:
         """Wait until a consumer has said so in its log."""
         wait_until(lambda: words in self.log(), lambda: f"{words!r} is said: {self.log()[-2000:]}")
 
-    def gone(self, process: subprocess.Popen[bytes]) -> int:
+    def gone(self, process: Process) -> int:
         """Wait until a consumer has ended. Returns: its exit code."""
         wait_until(lambda: process.poll() is not None, lambda: f"it ends: {self.log()[-2000:]}")
         return process.wait()

@@ -24,7 +24,7 @@ def test_a_killed_consumers_jobs_run_again_marked_and_with_no_attempt_burnt(
     consumers: Consumers, kind: str
 ) -> None:
     held = [consumers.app.held("gate").id for _ in range(4)]
-    victim = consumers.start("-k", kind)
+    victim = consumers.start("-k", kind, program=True)
     consumers.hold(4)
     consumers.start("-k", kind)
     more = [consumers.app.held("gate").id for _ in range(3)]
