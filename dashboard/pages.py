@@ -194,7 +194,7 @@ def init_app(app: Flask) -> None:
     """Give every template what the frame shows."""
     app.context_processor(_frame)
     app.jinja_env.globals.update(
-        may=lambda name: rights.may(auth.actor(), name), why_off=why_off, row_acts=lambda: rights.row_acts(auth.actor()), applies=rights.applies,
+        may=lambda name: rights.may(auth.actor(), name), why_off=why_off, row_acts=lambda: rights.row_acts(auth.actor()), applies=rights.applies, target_kind=rights.target_kind,
         needs=lambda name: rights.BY_NAME[name].role, has_page=lambda name: name in app.view_functions, charts=charts, State=State,
         filter_names=("queue", *Wanted.model_fields), kinds_for=orders.menu,
         csrf_token=generate_csrf, consumer=lambda: consumer_of(actions.huey()), with_args=with_args, htmx_config=json.dumps(HTMX),

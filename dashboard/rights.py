@@ -161,6 +161,13 @@ def may(actor: Actor | None, name: str) -> bool:
     return actor is not None and actor.may(BY_NAME[name].role)
 
 
+def target_kind(name: str, outcome: str) -> str:
+    """Return what the audit's target of an act is, such as a job; nothing where ACTIONS has none of it."""
+    if name == "duplicate" or (name in ("queue_job", "queue_secret_job") and outcome == "done"):
+        return "job"
+    return BY_NAME[name].scope if name in BY_NAME else ""
+
+
 def applies(name: str, state: str) -> bool:
     """Tell whether an action applies to a job in this state."""
     states = BY_NAME[name].states

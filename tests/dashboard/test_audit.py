@@ -16,7 +16,7 @@ from dashboard import actions, audit_log, audit_rows, auth, formats, rights
 from dashboard.asking import Ask, Result
 from dashboard.models import AuditEntry
 from tasks import database as db
-from tasks.engine import JobFilter, JobHuey
+from tasks.engine import JobFilter, JobHuey, new_id
 from tasks.maintenance import clean_up
 
 ADA = auth.Actor("ada@example.org", "admin")
@@ -55,6 +55,21 @@ def test_acts_on_an_operation_name_it_as_one(
     assert f'href="/operations/{operation}">operation {operation[-6:]}</a>' in page
     assert f"job {operation[-6:]}" not in page
     assert f'href="/operations/{operation}">a run now of many jobs</a>' in page
+
+
+def test_acts_on_a_task_lead_to_it_however_long_its_name(
+    app: Flask, admin: Browser, huey: JobHuey
+) -> None:
+    with app.app_context():
+        actions.run(huey, ADA, "pause_task", "tasks.maintenance.clean_up")
+        actions.run(huey, ADA, "run_periodic", "tasks.maintenance.clean_up")
+        queued = actions.run(huey, ADA, "queue_job", "tasks.maintenance.clean_up", job_id=new_id())
+    page = " ".join(admin.get("/").text.split())
+    for address in ("tasks", "periodic"):
+        link = f'href="/{address}/tasks.maintenance.clean_up">maintenance.clean_up</a>'
+        assert page.partition("Who did what")[2].count(link) >= 1
+    assert "job ean_up" not in page
+    assert f'href="/jobs/{queued.target}">job ' in page
 
 
 def test_an_act_stands_before_what_it_sets_off(
