@@ -68,8 +68,9 @@
   function askWhatIsDue() {
     const regions = all(REGION);
     const held = regions.filter(isHeld);
-    if (held.length) light("paused");
-    else if (one(".live")?.dataset.state === "paused") light("live");
+    const state = one(".live")?.dataset.state; // stale it stays until an answer comes, held or not
+    if (held.length && state !== "stale") light("paused");
+    if (!held.length && state === "paused") light("live");
     for (const region of regions) {
       if (!due.has(region.id)) postpone(region, every(region));
       if (due.get(region.id) > Date.now() || held.includes(region)) continue;

@@ -95,6 +95,11 @@ def test_a_page_without_an_answer_says_so_and_takes_its_acts_away(
     expect(page.locator("[data-when-off]").first).to_have_text("Off until fresh figures come.")
     page.locator("body").press("p")
     assert not page.url.endswith("#pause"), "nor by its key"
+    page.evaluate("document.getSelection().selectAllChildren(document.querySelector('.counters'))")
+    hasten()
+    expect(page.locator(".live")).to_have_text("Stale")
+    assert page.locator("text=Move all to").evaluate(off), "who reads has old figures all the same"
+    page.evaluate("document.getSelection().removeAllRanges()")
     page.context.set_offline(False)
     hasten()
     expect(page.locator(".live")).to_have_text("Live")
