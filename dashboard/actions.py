@@ -85,7 +85,8 @@ def lift(huey: JobHuey, actor: Actor | None, addresses: Sequence[str], reason: s
     Raises: as `run`; Refused where none was lifted.
     """
     outcomes = []
-    for address in dict.fromkeys(each for each in addresses if each):
+    given = {each.strip().lower(): each.strip() for each in addresses}  # one however it is written
+    for address in filter(None, given.values()):
         try:
             said = run(huey, actor, "lift", address, reason=reason).message
             outcomes.append(Outcome(id=address, done=True, detail=said))

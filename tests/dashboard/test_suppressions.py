@@ -76,7 +76,7 @@ def test_a_program_lifts_several_and_is_told_of_each(app: Flask, suppressed: Non
         return app.test_client().post("/api/emails/suppressions/lift", json=body, headers=headers)
 
     assert lift("viewer", PEOPLE).status_code == 403
-    answer = lift("operator", [PEOPLE[0], "Bob@Example.org", "gone@example.org"])
+    answer = lift("operator", [PEOPLE[0], PEOPLE[1], " Bob@Example.org ", "", "gone@example.org"])
     assert [(one["address"], one["lifted"]) for one in answer.json["items"]] == [
         (PEOPLE[0], True), ("Bob@Example.org", True), ("gone@example.org", False)
     ]  # fmt: skip
