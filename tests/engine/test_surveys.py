@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from searched import Shop, walk
 
-from tasks.engine import JobFilter, State, Term
+from tasks.engine import JobFilter, JobHuey, Queue, State, Term
 from tasks.engine.reading import finding
 
 
@@ -61,6 +62,19 @@ def test_a_survey_begins_with_the_span_that_holds_the_oldest_job(shop: Shop) -> 
     survey = shop.huey.reads.survey(JobFilter(state=State.FAILED), 24)
     assert survey.step_s == pytest.approx(7 * 86_400 / 24)
     assert survey.bars[13] == survey.failed[13] == 1
+
+
+def test_the_oldest_job_is_found_in_the_last_of_many_queues(
+    make_huey: Callable[..., JobHuey],
+) -> None:
+    huey = make_huey(queues=[Queue(f"q{n}") for n in range(250)])
+    now, keys = huey.reads.now_ms() * 1000, huey.storage.keys
+    at = [now] * 249 + [now - 3 * 86_400_000_000]
+    huey.storage.pipeline(
+        [("ZADD", keys.of("state", f"q{n}:waiting"), at[n], f"job{n}") for n in range(250)]
+    )
+    survey = huey.reads.survey(JobFilter(), 60)
+    assert (survey.count, sum(survey.bars)) == (250, 250)
 
 
 def test_a_survey_past_its_budget_says_how_far_it_got(

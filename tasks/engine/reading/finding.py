@@ -26,7 +26,6 @@ LOOK = 400  # members a script looks at: a few ms
 AT_ONCE = 500  # jobs read by their ids in one round trip
 PLACE_LOOK = 400  # and on either side of one job, for its neighbours
 DECODED = 150  # rows a script answers to be read here
-OLDEST_OF = 200  # sets that are asked for their oldest job
 RANGES_AT_ONCE = 5000  # that a script counts: about 5 ms
 LENGTHS_US = [s * 1_000_000 for s in (3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 400 * 86400)]
 LEAST_SPANS = 12
@@ -316,7 +315,7 @@ def _ask(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
 
 def _placed(plan: Plan, wanted: JobFilter) -> dict[str, Any]:
     """Return what says where the spans of a survey begin and end."""
-    asked = () if wanted.since else plan.keys[:OLDEST_OF]
+    asked = () if wanted.since else plan.keys
     sets = [key if isinstance(key, str) else key[0] for key in asked]
     return {"oldest_of": sets, "lengths": LENGTHS_US, "since": _score(wanted.since),
             "until": _score(wanted.until)}  # fmt: skip
