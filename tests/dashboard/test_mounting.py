@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from browsing import Browser
 from flask import Flask, session
+from jinja2 import FileSystemBytecodeCache
 
 from dashboard import Dashboard
 from dashboard.rail import PAGES
@@ -32,10 +33,10 @@ def stranger(make_huey: Callable[..., JobHuey], redis_url: str) -> JobHuey:
 
 
 @pytest.fixture
-def host(database: str, stranger: JobHuey) -> Flask:
+def host(database: str, stranger: JobHuey, compiled: FileSystemBytecodeCache) -> Flask:
     """Return a shop with its own front page and sign-in, and the dashboard within."""
     app = Flask("shop")
-    app.secret_key = "the shop's own"
+    app.secret_key, app.jinja_env.bytecode_cache = "the shop's own", compiled
 
     @app.get("/")
     def front() -> str:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from driving import run_one
+from flask import Flask
 from playwright.sync_api import Locator, Page, expect
 
+from dashboard.health import Watch
 from tasks import database as db
 from tasks.emails import Message, send
 from tasks.engine import JobHuey, Permanent, State
@@ -24,8 +26,13 @@ ADA = "ada@example.org"
 class Operator:
     """Somebody at the page, whose clicks and keys are counted."""
 
-    def __init__(self, page: Page) -> None:
-        self.page, self.moves = page, 0
+    def __init__(self, page: Page, watch: Watch) -> None:
+        self.page, self.watch, self.moves = page, watch, 0
+
+    def begin(self) -> None:
+        """Open the overview, with figures of now."""
+        self.watch.forget()
+        self.page.goto("/")
 
     def click(self, what: Locator) -> None:
         self.moves += 1
@@ -46,10 +53,10 @@ class Operator:
 
 
 @pytest.fixture
-def operator(page: Page) -> Iterator[Operator]:
+def operator(page: Page, app: Flask) -> Iterator[Operator]:
     """Return somebody on the overview; a question that took more than two moves fails."""
-    page.goto("/")
-    found = Operator(page)
+    found = Operator(page, app.extensions["watch"])
+    found.begin()
     yield found
     assert found.moves <= 2, f"{found.moves} clicks and keys"
 
@@ -83,7 +90,7 @@ def failed_mail() -> str:
 
 def test_1_is_anything_broken_right_now(operator: Operator, huey: JobHuey) -> None:
     huey.commands.pause("email", by="eve", reason="the provider is down")
-    operator.page.goto("/")
+    operator.begin()
     status = operator.page.get_by_role("status").first
     expect(status).to_be_visible()
     operator.sees("the provider is down")
@@ -98,7 +105,7 @@ def test_2_did_the_mail_go_out(operator: Operator) -> None:
 
 def test_3_why_did_it_fail(operator: Operator, breaks: Callable[[int], list[str]]) -> None:
     breaks(3)
-    operator.page.goto("/")
+    operator.begin()
     operator.click(operator.page.get_by_role("link", name="Permanent").first)
     operator.sees("Moodle answers 503")
     operator.sees("raise Permanent")
@@ -141,7 +148,7 @@ def test_7_what_is_new_since_yesterday(
     operator: Operator, breaks: Callable[[int], list[str]]
 ) -> None:
     breaks(1)
-    operator.page.goto("/")
+    operator.begin()
     operator.press("g")
     operator.press("r")
     expect(operator.page.get_by_role("heading", level=1)).to_have_text("Errors")
@@ -176,7 +183,7 @@ def test_10_who_did_what_to_this_queue_when_and_why(operator: Operator) -> None:
     operator.page.goto("/queues/email")
     operator.page.get_by_label("Reason").fill("the provider is down")
     operator.page.get_by_role("button", name="Pause email").click()
-    operator.page.goto("/")
+    operator.begin()
     operator.click(operator.page.locator("main").get_by_role("link", name="email", exact=True))
     acts = operator.page.locator(
         "section", has=operator.page.get_by_role("heading", name="Who did what")
