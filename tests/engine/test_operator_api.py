@@ -257,6 +257,16 @@ def test_the_jobs_of_a_list_say_what_they_wait_for_and_until_when_they_are_kept(
     assert said()["waiting"] == "in line"
     huey.commands.pause("default", by="ada")
     assert said()["waiting"] == "queue default is paused by ada"
+    huey.commands.resume("default")
+    held = huey.dequeue().id
+    assert said()["active"] is None
+    huey.storage.call("ZADD", huey.storage.keys.one("procs"), 1, huey.lease.proc)
+    told = said()["active"]
+    assert told == huey.reads.job(held).why_waiting
+    assert (
+        told
+        == "its worker is silent: one that lives takes the job over; none is alive, start one with huey_consumer"
+    )
     assert huey.reads.explained([]) == []
 
 

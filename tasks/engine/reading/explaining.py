@@ -47,9 +47,7 @@ class Explaining:
             job = replace(job, attempts=(*job.attempts, _running_attempt(job)))
         options, pauses = rows.flat(reply[8]), rows.flat(reply[12])
         alive = takers(self.storage, reply[10]) if job.state is State.WAITING else []
-        why = self._why(job, options, pauses, alive)
-        if job.state is State.ACTIVE:
-            why = self._silent(job, reply[10])
+        why = self._why(job, options, pauses, alive, reply[10])
         return replace(
             job, why_waiting=why if why != "" else self._in_line(job, options, reply[6:8], int(reply[9])),
             kept_until=self._kept_until(job, options),
@@ -74,7 +72,7 @@ class Explaining:
         pauses, alive = rows.flat(paused), takers(self.storage, procs)
         return [
             replace(job, kept_until=self._kept_until(job, options[job.queue]),
-                    why_waiting=self._why(job, options[job.queue], pauses, alive) or _line(job))
+                    why_waiting=self._why(job, options[job.queue], pauses, alive, procs) or _line(job))
             for job in jobs
         ]  # fmt: skip
 
@@ -102,9 +100,11 @@ class Explaining:
         return values.shown(list(message.args)), values.shown(dict(message.kwargs or {}))
 
     def _why(self, job: Job, options: Mapping[str, str], pauses: Mapping[str, str],
-             alive: Sequence[Taker]) -> str | None:  # fmt: skip
+             alive: Sequence[Taker], procs: Sequence[bytes]) -> str | None:  # fmt: skip
         """Say what a live job waits for, by the same rules as lib/take.lua; empty: its turn."""
-        if job.state is State.ACTIVE or job.state in FINAL:
+        if job.state is State.ACTIVE:
+            return self._silent(job, procs)
+        if job.state in FINAL:
             return None
         if job.state in (State.SCHEDULED, State.RETRYING):
             reason = f". Reason: {job.deferred_reason}" if job.deferred_reason else ""
@@ -119,12 +119,12 @@ class Explaining:
             return f"no live worker serves queue {job.queue}"
         return ""
 
-    def _silent(self, job: Job, alive: Sequence[bytes]) -> str | None:
+    def _silent(self, job: Job, procs: Sequence[bytes]) -> str | None:
         """Say what becomes of a running job whose worker lost its lease; None while it lives."""
-        if job.worker is None or job.worker.encode() in alive or len(alive) >= MOST_ALIVE:
+        if job.worker is None or job.worker.encode() in procs or len(procs) >= MOST_ALIVE:
             return None
         start = f"; none is alive, start one with {consumer_of(self.huey)}"
-        return f"its worker is silent: one that lives takes the job over{'' if alive else start}"
+        return f"its worker is silent: one that lives takes the job over{'' if procs else start}"
 
     def _in_line(
         self, job: Job, options: Mapping[str, str], line: Sequence[Any], now_ms: int
