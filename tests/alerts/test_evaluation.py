@@ -22,6 +22,7 @@ from alerting import (
     rule_of,
 )
 from scripted_smtp import ScriptedServer
+from waiting import PATIENCE_S
 
 from tasks import database as db
 from tasks import outbox, settings
@@ -340,9 +341,11 @@ def test_several_processes_that_look_at_once_open_and_tell_each_incident_once(
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"
-    said = [
-        worker.communicate(f"{start.isoformat()}\n", timeout=60)[0].split() for worker in workers
-    ]
+    for worker in workers:  # both at once: the rest of it is waited for below
+        assert worker.stdin is not None
+        worker.stdin.write(f"{start.isoformat()}\n")
+        worker.stdin.flush()
+    said = [worker.communicate(timeout=PATIENCE_S)[0].split() for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     assert sum(map(len, said)) == 8, "each rule fired in one process"
     assert (len(incidents()), len(notices())) == (8, 8)
