@@ -22,7 +22,7 @@ from tasks.engine.instance import Snapshot
 from tasks.kpis import BY_NAME, KPIS, LEAST_SAMPLES, Kpi, current
 
 T = TypeVar("T")
-OLD_ROW = timedelta(minutes=1)
+OLD_ROW, OUTBOX = timedelta(minutes=1), "/jobs?outbox=1"
 MENDED_SHOWN = timedelta(days=1)
 KPIS_AGE_S = 5.0
 TREND_AGE_S = 30.0
@@ -350,7 +350,7 @@ def _outbox(sql: FromSql) -> Check:
     if sql.oldest and utcnow() - sql.oldest > OLD_ROW:
         sentence = f"{formats.jobs_wait(sql.rows)} in the outbox since {sql.oldest:%H:%M}"
         return Check(
-            "outbox", "degraded", f"oldest since {sql.oldest:%H:%M:%S}", sql.rows, sentence
+            "outbox", "degraded", f"oldest since {sql.oldest:%H:%M:%S}", sql.rows, sentence, OUTBOX
         )
     return Check("outbox", "healthy", f"{sql.rows} waiting", sql.rows)
 

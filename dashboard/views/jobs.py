@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +47,8 @@ def table() -> Any:
             wanted, asked.cursor, min(asked.limit, 200), asked.sort == "-changed", searching.BARS
         )
         found = searching.survey(wanted, page, asked.cursor is None)
+        if found.exact and not found.count:  # the survey went on where the page's time was over
+            page = replace(page, next=None, searched=page.of)
     except Unreachable as exc:
         return _render(wanted, asked, str(exc), None, Survey(count=0, exact=True), 503)
     except EngineError as exc:
@@ -72,7 +75,7 @@ def _render(wanted: JobFilter, asked: Any, error: str, page: Page | None, found:
         "jobs.html", figures=figures, following=follows, refreshes=page is not None, page=page, asked=asked, wanted=wanted, error=error, survey=found, fresh=0,
         top=int(first.timestamp() * 1_000_000) if first else 0, tab=searching.tab,
         bars=searching.strip(found), end=searching.end(found), kept_for=_retention(wanted), too_old=_too_old(wanted), chips=[] if error and page else searching.chips(),
-        views=saved.views(), whole=searching.whole(), rows=[] if page else outbox.rows(),
+        views=saved.views(), whole=searching.whole(), rows=outbox.rows() if page is None or request.args.get("outbox") else [],
         typed=request.args.get("q", "") if error and page else "", meant=searching.meant(page), state=wanted.state, status=status,
         address=arrows.addresses(arrows.search()), columns=columns.shown(wanted),
         all_columns=columns.COLUMNS, chosen=columns.chosen(), density=columns.density(), densities=columns.DENSITIES, kept_columns=columns.kept(), counts=_counts(wanted), menu=orders.menu(wanted.state.value if wanted.state else ""),
@@ -146,7 +149,7 @@ def _jump(text: str) -> str | None:
         try:
             _huey().reads.job(text)
         except (UnknownJob, Unreachable):
-            return None
+            return url_for("jobs.show", job_id=text) if outbox.row(text) else None
         return url_for("jobs.show", job_id=text)
     return None
 

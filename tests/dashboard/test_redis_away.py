@@ -69,7 +69,12 @@ def test_a_job_that_may_have_been_pushed_a_day_ago_waits_for_an_operator_who_run
     )
     with db.session() as session:
         session.execute(update(outbox.OutboxRow).values(pushed_at=utcnow() - timedelta(days=2)))
+    by_id = admin.get(f"/jobs?q={queued.job_id}")
+    assert by_id.location == f"/jobs/{queued.job_id}"
     redis_server.start()
+    wait_until(lambda: admin.get("/jobs").status_code == 200)
+    assert queued.job_id in admin.get("/jobs?outbox=1").text, "also while Redis is well"
+    assert "In the outbox" not in admin.get("/jobs").text
     shown = admin.get(f"/jobs/{queued.job_id}").text
     assert "look whether it ran, then run or cancel it" in shown
     admin.post(f"/jobs/{queued.job_id}/run_now", {})

@@ -16,6 +16,7 @@ from flask import Flask, url_for
 
 from dashboard.arrows import addresses
 from tasks.engine import Job, JobHuey, Permanent, State, Unreachable
+from tasks.engine.records import Survey
 from tasks.engine.rows import EPOCH, score
 
 _tasks: dict[str, Any] = {}
@@ -113,6 +114,18 @@ def test_a_bar_of_the_strip_narrows_the_search_to_its_time(admin: Browser, jobs:
     narrowed = admin.get(address.replace("&amp;", "&")).text
     assert shown(narrowed) == (many, int(many))
     assert "status=completed" in address
+
+
+def test_where_the_count_reached_the_end_a_page_without_a_job_does_not_go_on(
+    admin: Browser, jobs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.engine.reading.finding.SEARCH_ROWS", 4)
+    none = Survey(count=0, exact=True, searched=9, of=9)
+    monkeypatch.setattr("dashboard.searching.survey", lambda *_: none)
+    page = admin.get("/jobs?q=args.how:nowhere").text
+    assert "No job matches args.how:nowhere" in page
+    assert "Searched all 9 jobs" in page
+    assert "Go on" not in page
 
 
 def test_a_bounded_search_says_how_far_it_got_and_goes_on(
