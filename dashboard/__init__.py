@@ -20,7 +20,7 @@ def create_app(settings: Settings | None = None, huey: JobHuey | None = None) ->
 
     Raises: SettingsError.
     """
-    from dashboard import api, auth, cli_bulk, formats, pages, problems, security, views
+    from dashboard import api, assets, auth, cli_bulk, formats, pages, problems, security, views
     from dashboard.health import Watch
     from dashboard.hits import Hits
 
@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None, huey: JobHuey | None = None) ->
     security.init_app(app, found)
     auth.init_app(app)
     formats.init_app(app)
+    assets.init_app(app)
     pages.init_app(app)
     problems.init_app(app)
     api.init_app(app)
