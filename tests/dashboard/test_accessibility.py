@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alerting import make_mail, make_rule
 from axe_playwright_python.base import AXE_SCRIPT
-from driving import fire_due, run_one
+from driving import fire_due, run_all
 from flask import Flask
 from playwright.sync_api import Page, expect
 
@@ -17,6 +17,7 @@ from tasks.alerts.evaluation import settle
 from tasks.alerts.measures import Seen
 from tasks.database import utcnow
 from tasks.engine import JobFilter, JobHuey, Permanent
+from tasks.mailer import models as mail_models
 
 pytestmark = pytest.mark.browser
 RULES = {
@@ -40,23 +41,26 @@ def addresses(huey: JobHuey) -> list[str]:
             raise Permanent(f"there is no course {course}")
 
         _tasks["breaks"] = breaks
-    failed, other = (str(_tasks["breaks"](name, seats=3).id) for name in ("logic", "algebra"))
-    run_one(huey)
-    run_one(huey)
+    breaks = _tasks["breaks"]
+    failed, other = (str(breaks(name, seats=3).id) for name in ("logic", "algebra"))
+    batch = huey.batch([breaks.s("greek")], callback=breaks.s(), name="import", by="ada")
+    run_all(huey)
     data = {"name": "Ada", "course": "Logic"}
     mail = emails.send(emails.Message(type="welcome", to="ada@example.org", data=data))
     operation = huey.commands.start_operation("retry", ids=[other], by="ada@example.org")
     search = huey.commands.start_operation("search", filter=JobFilter(text="logic"), by="ada")
     huey.commands.step_operations()
+    run_all(huey)  # what was retried fails again
     huey.commands.pause("sync", by="ada@example.org", reason="Moodle upgrade")
     fire_due(huey, huey.reads.now_ms() - 3_600_000)  # an hour with no worker: missed ticks
-    batch = huey.batch([_tasks["breaks"].s("greek")], name="import", by="ada@example.org")
-    run_one(huey)
     rule = make_rule(
         "waiting", name="Backlog", threshold=10, for_minutes=0, channels=[make_mail().id]
     )
     with database.session() as session:
         settle(session, rule.id, Seen(11), utcnow())
+        mail_models.suppress(
+            session, f"{'bob.' * 12}b@example.org", "hard", "550 5.1.1 no such user"
+        )
     make_rule("failed_share", name="Jobs fail", severity="critical")
     groups = [f"/errors/{group.id}" for group in huey.reads.error_groups().items][:1]
     return [
@@ -91,13 +95,18 @@ def opened(page: Page, path: str) -> None:
     assert answer.status < 400, path
 
 
+CUT = """() => [...document.querySelectorAll("#main td.lead a")].filter(
+  (link) => link.getBoundingClientRect().right > innerWidth).map((link) => link.textContent.trim())"""
+
+
 def scrolls_sideways(page: Page) -> list[str]:
-    """Return the widths at which the page is wider than its window."""
+    """Return the widths at which the page is wider than its window, or what names a row is cut off."""
     found = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 800})
         needs = page.evaluate("document.documentElement.scrollWidth")
         found += [f"{width} wide: scrolls sideways, it needs {needs}"] if needs > width else []
+        found += [f"{width} wide: {name} is cut off" for name in page.evaluate(CUT)]
     return found
 
 
