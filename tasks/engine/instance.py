@@ -64,6 +64,7 @@ class QueueStats:
     into: float = 0.0  # jobs a minute that began to wait, over the last whole minutes
     out: float = 0.0  # jobs a minute that began to run
     rated_over: int = 0  # how many minutes these two tell of
+    rate_left: float | None = field(default=None, compare=False)  # starts that the rate lets go now
 
     @property
     def rate_holds(self) -> bool:
@@ -73,6 +74,8 @@ class QueueStats:
             return False
         if self.concurrency and self.counts[State.ACTIVE] >= self.concurrency:
             return False
+        if self.rate_left is not None and self.rate_left >= 1 + rate[0] * 1000 / rate[1]:
+            return False  # more may start than come in a second: what waits waits for a worker
         ended = self.per_minute.get("completed", 0) + self.per_minute.get("failed", 0)
         return max(self.out, ended) >= NEARLY * rate[0] * 60_000 / rate[1] - 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 UNITS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -32,6 +33,15 @@ def rate_of(text: str | None) -> tuple[int, int] | None:
     if not many or not period_ms:
         raise ValueError(f"{text!r} is no rate: write 20/s or 100/15m")
     return many, period_ms
+
+
+def left_of(options: Mapping[str, str], now_ms: float) -> float | None:
+    """Return how many starts a rate lets go now, by lib/take.lua; None without one."""
+    most, period = float(options.get("rl") or 0), float(options.get("rp") or 0)
+    if not most or not period:
+        return None
+    since = now_ms - float(options.get("rs") or now_ms)
+    return min(most, float(options.get("rt") or most) + since * most / period)
 
 
 def retention_of(text: str) -> tuple[int, int]:

@@ -143,6 +143,9 @@ def test_a_queue_that_its_rate_holds_says_so(
         key = huey.storage.keys.of("minute", str(minute))
         huey.storage.call("HSET", key, "maintenance|figures.ends|c3", 6)
     huey.commands.set_limits("maintenance", rate="6/m")
+    taken = {"rt": 0, "rs": huey.reads.now_ms() + 600_000}  # all, and none comes back meanwhile
+    for option, value in taken.items():
+        huey.storage.call("HSET", huey.storage.keys.of("queue", "maintenance"), option, value)
     assert told() == [False] * 3, "without a worker that is what holds it"
     huey.lease.beat()
     assert told() == [True] * 3

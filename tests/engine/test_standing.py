@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from driving import run_all
 
 from tasks.engine import JobHuey, Queue, State
 from tasks.engine.figures.measuring import Rate
@@ -81,6 +82,7 @@ def test_minutes_of_some_queues_are_those_of_all(huey: JobHuey) -> None:
 @pytest.mark.parametrize(
     ("changed", "held"),
     [({}, True), ({"out": 0.0, "per_minute": {"completed": 250, "failed": 40}}, True), ({"out": 200.0}, False),
+     ({"rate_left": 5.0}, True), ({"rate": "60/h", "out": 0.0, "rate_left": 1.5}, False), ({"rate": "60/h", "out": 0.0, "rate_left": 0.5}, True),
      ({"rate": None}, False), ({"rate": "1/h", "out": 0.0}, True), ({"counts": dict.fromkeys(State, 0)}, False),
      ({"counts": dict.fromkeys(State, 4)}, False), ({"pause": Pause(at=AT)}, False), ({"breaker": Breaker()}, False)],
 )  # fmt: skip
@@ -88,3 +90,13 @@ def test_a_rate_holds_a_queue_that_starts_what_it_lets(changed: dict[str, Any], 
     counts = dict.fromkeys(State, 3)
     queue = QueueStats(name="email", counts=counts, rate="5/s", out=290.0, concurrency=4)
     assert replace(queue, **changed).rate_holds is held
+
+
+def test_a_rate_that_lets_more_start_holds_nothing(huey: JobHuey) -> None:
+    task = huey.task(name="one")(lambda: None)
+    huey.commands.set_limits("default", rate="2/h")
+    for _ in range(3):
+        task()
+    assert not huey.reads.queue("default").rate_holds, "two may start: they wait for a worker"
+    assert len(run_all(huey)) == 2
+    assert huey.reads.queue("default").rate_holds

@@ -11,7 +11,7 @@ from tasks.engine import envelope as env
 from tasks.engine import rows, values
 from tasks.engine.errors import UnknownJob
 from tasks.engine.instance import Pause
-from tasks.engine.queues import retention_of
+from tasks.engine.queues import left_of, retention_of
 from tasks.engine.reading.fleet import MOST_ALIVE, Taker, takers
 from tasks.engine.reading.pauses import holding
 from tasks.engine.records import FINAL, Attempt, Event, Job, State
@@ -184,12 +184,10 @@ class Explaining:
 
 def _earliest(options: Mapping[str, str], place: int, now_ms: int) -> datetime | None:
     """Return when a rate lets the job at a place start, by lib/take.lua; None within a second or without one."""
-    most, period = float(options.get("rl") or 0), float(options.get("rp") or 0)
-    if not most:
+    left = left_of(options, now_ms)
+    if left is None:
         return None
-    since = now_ms - float(options.get("rs") or now_ms)
-    left = min(most, float(options.get("rt") or most) + since * most / period)
-    wait_ms = (place - left) * period / most
+    wait_ms = (place - left) * float(options["rp"]) / float(options["rl"])
     return rows.micros(int(now_ms + wait_ms) * 1000) if wait_ms >= LEAST_TOLD_MS else None
 
 

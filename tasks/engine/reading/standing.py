@@ -10,6 +10,7 @@ from tasks.engine import rows
 from tasks.engine.figures.measuring import Rate
 from tasks.engine.figures.metrics import forecast
 from tasks.engine.instance import QueueStats
+from tasks.engine.queues import left_of
 from tasks.engine.records import State
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class Standing:
         found = QueueStats(
             name=name, paused=pause is not None, pause=pause,
             oldest_waiting_s=_age_s(at, row[1]) if row[1] else None,
-            forecast=forecast(waiting, rate.into, rate.out, at) if rate else None, **told,
+            forecast=forecast(waiting, rate.into, rate.out, at) if rate else None,
+            rate_left=left_of(known.options, at.timestamp() * 1000) if waiting else None, **told,
         )  # fmt: skip
         if not waiting and "pa" not in known.options:
             self._read[name] = known._replace(idle=found)
