@@ -35,7 +35,7 @@ from tasks.engine.rows import score
 
 QUEUES, TASKS, GROUPS = 200, 500, 20
 FEW, SOME, MILLION = 10_000, 50_000, 1_000_000
-ASKED = int(os.environ.get("PAGES_ASKED", "20"))
+ASKED = int(os.environ.get("PAGES_ASKED", "60"))
 DAY_MINUTES, BUSY = 1440, 100  # tasks that ran in each minute of the last day
 LOOK_S = 2.0
 KEPT = "7d/9000000"
