@@ -20,7 +20,7 @@ from dashboard import (
     queue_acts,
     saved,
 )
-from dashboard.asking import Ask, Forbidden, Refused, Result
+from dashboard.asking import Ask, Forbidden, Refused, Result, could_not
 from dashboard.audit_rows import audit
 from dashboard.auth import Actor
 from dashboard.bulk_acts import bulk_action
@@ -97,9 +97,8 @@ def lift(huey: JobHuey, actor: Actor | None, addresses: Sequence[str], reason: s
         raise Refused(outcomes[0].detail if outcomes else "Nothing lifted: no address is ticked")
     if len(outcomes) == 1:
         return Result(message=outcomes[0].detail, outcomes=outcomes)
-    left = f"; {len(outcomes) - done} could not" if done < len(outcomes) else ""
     many = f"{done} addresses get" if done > 1 else "1 address gets"
-    return Result(message=f"{many} mail again{left}", outcomes=outcomes)
+    return Result(message=f"{many} mail again{could_not(outcomes)}", outcomes=outcomes)
 
 
 def _mute_group(ask: Ask) -> Result:

@@ -42,3 +42,9 @@ class Ask:
     actor: Actor
     target: str
     params: Mapping[str, Any] = field(default_factory=dict)
+
+
+def could_not(outcomes: Sequence[Outcome]) -> str:
+    """Return "; 3 could not", of those that an act on several left as they were; nothing where it left none."""
+    left = sum(not outcome.done for outcome in outcomes)
+    return f"; {left} could not" if left else ""

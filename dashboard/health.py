@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -161,10 +162,11 @@ class Watch:
             self._server.forget()
 
     def _look(self) -> View:
+        ask = cache(_from_sql)  # once, also where Redis fails while it is asked
         try:
-            snapshot, sql = self.huey.reads.snapshot_beside(_from_sql)
+            snapshot, sql = self.huey.reads.snapshot_beside(ask)
         except Unreachable as exc:
-            return self._away(str(exc), _from_sql())
+            return self._away(str(exc), ask())
         self._away_since = None
         figures = self._figures.get(lambda: current(self.huey))
         trend = self._trend.get(lambda: trend_of(self.huey))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from dashboard.asking import Ask, Refused, Result
+from dashboard.asking import Ask, Refused, Result, could_not
 from tasks import emails
 from tasks.engine import Outcome, UnknownJob, Unreachable
 
@@ -19,8 +19,8 @@ def _release(ask: Ask) -> Result:
     done = sum(outcome.done for outcome in outcomes)
     if not done and outcomes:
         raise Refused(f"Nothing released: {outcomes[0].detail}")
-    left = f"; {len(outcomes) - done} could not" if done < len(outcomes) else ""
-    said = f"{done} mail{'' if done == 1 else 's'} go{'es' if done == 1 else ''} after all{left}"
+    went = f"{done} mail{'' if done == 1 else 's'} go{'es' if done == 1 else ''} after all"
+    said = went + could_not(outcomes)
     return Result(message=said, outcomes=outcomes)
 
 

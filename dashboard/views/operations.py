@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, abort, flash, redirect, request, url_for
@@ -145,15 +146,24 @@ def show(operation_id: str) -> Any:
         abort(400, f"which is one of {', '.join(WHICH)}")
     if found.kind == "search":
         return _search(found, start)
-    outcomes = reads.operation_outcomes(operation_id, PAGE, start, which)
-    query = thaw(found.query) if found.query else None
     figures = (found.state, found.seen, found.why, found.trying, sorted(found.ends.items()), which, start)  # fmt: skip
     return render(
-        "operation.html", figures=figures, operation=found, outcomes=outcomes, which=which, start=start,
-        page=PAGE, jobs=reads.some([o.id for o in outcomes]), query=query, events=reads.operation_events(operation_id),
-        chips=words.chips(query) if query else [], kind=orders.BY_NAME[found.kind], undo=bulk_acts.UNDO.get(found.kind),
-        alone=not _served(), faults=_faults(found) if found.ends.get(State.FAILED) else (), looked_at=LOOKED_AT,
+        "operation.html", figures=figures, make=partial(_told, found, which, start), operation=found, which=which,
+        start=start, page=PAGE, kind=orders.BY_NAME[found.kind], undo=bulk_acts.UNDO.get(found.kind),
+        alone=not _served(), looked_at=LOOKED_AT,
     )  # fmt: skip
+
+
+def _told(found: Operation, which: str, start: int) -> dict[str, Any]:
+    """Return what an operation's page reads beside its figures: of what did not change nothing is read."""
+    reads = actions.huey().reads
+    outcomes = reads.operation_outcomes(found.id, PAGE, start, which)
+    query = thaw(found.query) if found.query else None
+    return {
+        "outcomes": outcomes, "jobs": reads.some([o.id for o in outcomes]), "query": query,
+        "chips": words.chips(query) if query else [], "events": reads.operation_events(found.id),
+        "faults": _faults(found) if found.ends.get(State.FAILED) else (),
+    }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,9 +148,8 @@ def by_key(db: Session, key: str) -> EmailMessage | None:
     return db.scalars(select(EmailMessage).where(EmailMessage.key == key)).first()
 
 
-OF_JOB = select(EmailMessage).where(
-    EmailMessage.job_id == bindparam("job_id")
-)  # of each look at a job
+# Each look at a job asks it, so it is built once.
+OF_JOB = select(EmailMessage).where(EmailMessage.job_id == bindparam("job_id"))
 
 
 def by_job(db: Session, job_id: str) -> EmailMessage | None:

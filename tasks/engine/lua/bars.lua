@@ -35,7 +35,6 @@ local function oldest_score()
   return oldest
 end
 local function begin()
-  clock('0')
   local oldest = oldest_score() or CLOCK_US
   for _, length in ipairs(ask.lengths) do
     if CLOCK_US - oldest <= length then return CLOCK_US - length end
@@ -44,8 +43,8 @@ local function begin()
 end
 local first, step = ask.first, ask.step
 if not first then
-  first = tonumber(ask.since) or begin()
   clock('0')
+  first = tonumber(ask.since) or begin()
   local last = tonumber(ask['until']) or CLOCK_US
   step = math.max(1, math.ceil((last - first) / ask.many))
   first = last - step * ask.many
